@@ -67,13 +67,19 @@ impl Lent {
     }
 
     /// Does `work` for each number below `count`, on the caller's thread and on threads of the
-    /// executor, `threads` in all. A caller that uses the executor counts as a busy thread of it:
-    /// where there are as many callers as threads, each works alone. False if there is no executor,
-    /// if it has no threads to lend, or if it is just being replaced: nothing is done then.
+    /// executor, `threads` in all. Its storage uses `most` threads at most. A caller that uses the
+    /// executor counts as a busy thread of it: where there are as many callers as threads, each
+    /// works alone. False if there is no executor, if it has no threads to lend, or if it is just
+    /// being replaced: nothing is done then.
     ///
     /// # Panics
     /// When `work` has panicked. Some of the numbers may then be left.
-    pub(crate) fn run(&self, threads: usize, count: usize, work: &(dyn Fn(usize) + Sync)) -> bool {
+    pub(crate) fn run(
+        &self,
+        (threads, most): (usize, usize),
+        count: usize,
+        work: &(dyn Fn(usize) + Sync),
+    ) -> bool {
         let owner = self.owner.load(Ordering::Acquire);
         if owner == 0 || owner != process::id() {
             return false;
@@ -84,10 +90,10 @@ impl Lent {
         let Some(executor) = executor.as_deref().filter(|executor| executor.threads() > 0) else {
             return false;
         };
-        let threads = threads.min(executor.threads());
         let pieces = Pieces { work, count, next: AtomicUsize::new(0), panic: Mutex::new(None) };
         let others = self.busy.fetch_add(1, Ordering::Relaxed);
-        let threads = threads.saturating_sub(others).min(count);
+        let idle = most.min(executor.threads()).saturating_sub(others);
+        let threads = threads.min(idle).min(count);
         if threads > 1 {
             executor.run(threads, &|| pieces.take());
         }
@@ -164,12 +170,12 @@ mod tests {
     #[test]
     fn each_number_is_worked_on_once_by_any_number_of_threads() {
         let (lent, runs) = (Lent::new(), Arc::new(AtomicUsize::new(0)));
-        assert!(!lent.run(4, 10, &|_| panic!("there is no executor")));
+        assert!(!lent.run((4, 4), 10, &|_| panic!("there is no executor")));
         for offered in [0, 1, 3, 9] {
             lent.set(Some(Box::new(Host { offered, runs: Arc::clone(&runs) }))).unwrap();
             for count in 0..30 {
                 let done: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-                assert!(lent.run(6, count, &|number| {
+                assert!(lent.run((6, 6), count, &|number| {
                     done[number].fetch_add(1, Ordering::Relaxed);
                 }));
                 assert!(done.into_iter().all(|times| times.into_inner() == 1));
@@ -177,7 +183,7 @@ mod tests {
         }
         assert_eq!(runs.load(Ordering::Relaxed), 4 * 28, "0 or 1 piece does not use the executor");
         lent.set(None).unwrap();
-        assert!(!lent.run(4, 10, &|_| panic!("it was taken back")));
+        assert!(!lent.run((4, 4), 10, &|_| panic!("it was taken back")));
     }
 
     #[test]
@@ -186,7 +192,7 @@ mod tests {
         lent.set(Some(Box::new(Host { offered: 2, runs: Arc::default() }))).unwrap();
         for panicking in [0, 7, 19] {
             let call = || {
-                lent.run(4, 20, &|number| assert!(number != panicking, "piece {number}"));
+                lent.run((4, 4), 20, &|number| assert!(number != panicking, "piece {number}"));
             };
             let panic = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
             assert_eq!(*panic.downcast_ref::<String>().unwrap(), format!("piece {panicking}"));
@@ -199,11 +205,16 @@ mod tests {
         let (lent, runs) = (Lent::new(), Arc::new(AtomicUsize::new(0)));
         lent.set(Some(Box::new(Host { offered: 1, runs: Arc::clone(&runs) }))).unwrap();
         lent.busy.store(3, Ordering::Relaxed);
-        assert!(lent.run(4, 9, &|_| {}));
+        assert!(lent.run((4, 4), 9, &|_| {}));
+        assert!(lent.run((2, 3), 9, &|_| {}));
         assert_eq!(runs.load(Ordering::Relaxed), 0);
-        lent.busy.store(0, Ordering::Relaxed);
-        lent.run(4, 9, &|_| {});
+        lent.busy.store(2, Ordering::Relaxed);
+        // Two threads are idle: the caller and another one.
+        assert!(lent.run((2, 4), 9, &|_| {}));
         assert_eq!(runs.load(Ordering::Relaxed), 1);
+        lent.busy.store(0, Ordering::Relaxed);
+        lent.run((4, 4), 9, &|_| {});
+        assert_eq!(runs.load(Ordering::Relaxed), 2);
     }
 
     #[test]
@@ -212,7 +223,7 @@ mod tests {
         lent.set(Some(Box::new(Host { offered: 1, runs: Arc::default() }))).unwrap();
         thread::scope(|scope| {
             scope.spawn(|| {
-                lent.run(2, 2, &|_| {
+                lent.run((2, 2), 2, &|_| {
                     begun.store(true, Ordering::SeqCst);
                     thread::sleep(Duration::from_millis(20));
                     over.fetch_add(1, Ordering::SeqCst);

@@ -71,7 +71,7 @@ const ENGINE: [(&str, &str); 48] = [
     ("rows/import", "mod rows rows/guards rows/load"),
     (
         "rows/lookup",
-        "mod moment rows rows/batch rows/guards rows/kept rows/load rows/part rows/spread",
+        "mod moment pool rows rows/batch rows/guards rows/kept rows/load rows/part rows/spread",
     ),
     ("rows/peek", "mod rows rows/batch rows/load"),
     ("rows/record", "mod rows rows/guards rows/load"),
@@ -96,7 +96,10 @@ const ENGINE: [(&str, &str); 48] = [
     ("rows/few_changes", "mod rights rows rows/change rows/few rows/in_turns rows/kept rows/part"),
     ("rows/few", "mod rows rows/batch rows/guards rows/load"),
     ("rows/in_turns", "mod pool rights rows rows/change rows/guards rows/part"),
-    ("rows/change", "mod moment rights rows rows/batch rows/dedup rows/guards rows/load rows/part"),
+    (
+        "rows/change",
+        "mod moment pool rights rows rows/batch rows/dedup rows/guards rows/load rows/part",
+    ),
     ("writer/row_file", "mod writer/shares writer/signal"),
     ("writer/shares", "group mod"),
     ("rows/finish_lookup", "mod moment rows rows/begin_lookup rows/load rows/part"),

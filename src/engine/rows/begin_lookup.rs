@@ -36,6 +36,7 @@ impl OpenGroup {
             self.peek(engine, batch, weights, None)?;
             return Ok(None);
         }
+        let call = engine.pool.begin_work(batch.keys.len());
         let (moment, content) = (engine.moment(), self.group.content());
         let mut dedup = self.kept.take_idle();
         dedup.begin(&engine.pool, batch, self.cache.shard_count())?;
@@ -47,7 +48,7 @@ impl OpenGroup {
         })?;
         let misses: usize = dedup.parts.iter().map(|part| part.misses).sum();
         if misses > 0 {
-            self.load_missing(engine, &mut dedup.parts, Absent::Skip)?;
+            self.load_missing(engine, &call, &mut dedup.parts, Absent::Skip)?;
             dedup.each(&engine.pool, |part| {
                 self.note_loaded(part, moment);
                 Ok(())

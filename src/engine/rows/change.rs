@@ -12,6 +12,7 @@ use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
+use crate::engine::pool::AtWork;
 use crate::engine::rights::WriteGuard;
 use crate::error::Result;
 use crate::journal::{CallKind, Head, Payload};
@@ -48,6 +49,7 @@ impl OpenGroup {
         (floats, width): (&[f32], usize),
         merge: Merge,
     ) -> Result<Box<Dedup>> {
+        let _call = engine.pool.begin_work(batch.keys.len());
         let mut dedup = self.dedup(engine, batch)?;
         dedup.each(&engine.pool, |part| {
             part.wrong = part.merge(floats, width, merge).err();
@@ -74,8 +76,9 @@ impl OpenGroup {
         work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>) + Sync + Send,
     ) -> Result<()> {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
+        let call = engine.pool.begin_work(keys);
         let pinned = Pinned::new(self, parts);
-        self.prepare(engine, pinned.parts, keys, change.source)?;
+        self.prepare(engine, &call, pinned.parts, (keys, change.source))?;
         engine.wait_for_journal()?;
         engine.wait_for_kept()?;
         // Held from the journal entry to the last row, so that the writer can wait for calls that
@@ -132,9 +135,9 @@ impl OpenGroup {
     pub(super) fn prepare(
         &self,
         engine: &Engine,
+        call: &AtWork<'_>,
         parts: &mut [Part],
-        keys: usize,
-        source: Origin,
+        (keys, source): (usize, Origin),
     ) -> Result<()> {
         if self.is_scattered(keys) {
             self.fetch_parts(parts, self.row_len);
@@ -157,7 +160,9 @@ impl OpenGroup {
             missing_keys.extend(missing.map(|(key, _)| *key));
         }
         missing_keys.sort_unstable();
+        let wait = call.wait();
         self.load(&Loaned::new(engine), &missing_keys, Absent::Pin, None)?;
+        drop(wait);
         engine.pool.each(keys, parts, |part| {
             if part.places.contains(&Place::NOT_RESIDENT) {
                 self.locate_loaded(part, source);

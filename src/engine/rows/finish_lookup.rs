@@ -38,6 +38,7 @@ impl OpenGroup {
         positions: &mut [i64],
     ) -> Result<usize> {
         let dedup = &mut begun.dedup;
+        let call = engine.pool.begin_work(dedup.keys().len());
         let moment = engine.moment();
         let is_same_content = begun.content == self.group.content();
         dedup.each(&engine.pool, |part| self.read_changed(part, moment, is_same_content))?;
@@ -45,7 +46,7 @@ impl OpenGroup {
         engine.counters.own().rows_created.fetch_add(created, Ordering::Relaxed);
         engine.pace(created as usize);
         let misses = dedup.parts.iter().map(|part| part.misses).sum();
-        self.load_missing(engine, &mut dedup.parts, Absent::Create)?;
+        self.load_missing(engine, &call, &mut dedup.parts, Absent::Create)?;
         let sources = &dedup.sources;
         let changed =
             sources.spread_changed(&engine.pool, &dedup.parts, self.dim, weights, positions)?;

@@ -109,8 +109,9 @@ impl OpenGroup {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
         // Outlives everything below. A panic among the rows poisons at once: see `work_on`.
         let _poison = beside.poison_on_panic();
+        let call = engine.pool.begin_work(keys);
         let pinned = Pinned::new(self, parts);
-        self.prepare(engine, pinned.parts, keys, Origin::Call)?;
+        self.prepare(engine, &call, pinned.parts, (keys, Origin::Call))?;
         engine.wait_for_journal()?;
         engine.wait_for_kept()?;
         let pieces = self.pieces(pinned.parts)?;

@@ -11,6 +11,7 @@ use super::{KeyBatch, OpenGroup};
 use crate::cache::{Full, Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
+use crate::engine::pool::AtWork;
 use crate::error::Result;
 use crate::memory::room_for;
 
@@ -71,6 +72,7 @@ impl OpenGroup {
         found: Option<&mut [u8]>,
         absent: Absent,
     ) -> Result<usize> {
+        let call = engine.pool.begin_work(batch.keys.len());
         let moment = engine.moment();
         let mut dedup = self.dedup(engine, batch)?;
         let mut sources = std::mem::take(&mut dedup.sources);
@@ -87,7 +89,7 @@ impl OpenGroup {
         let created: u64 = dedup.parts.iter().map(|part| part.created).sum();
         engine.counters.own().rows_created.fetch_add(created, Ordering::Relaxed);
         engine.pace(created as usize);
-        self.load_missing(engine, &mut dedup.parts, absent)?;
+        self.load_missing(engine, &call, &mut dedup.parts, absent)?;
         sources.spread(&engine.pool, &dedup.parts, self.dim, weights, found)?;
         dedup.sources = sources;
         self.kept.keep(dedup, absent == Absent::Create);
@@ -175,6 +177,7 @@ impl OpenGroup {
     pub(super) fn load_missing(
         &self,
         engine: &Engine,
+        call: &AtWork<'_>,
         parts: &mut [Part],
         absent: Absent,
     ) -> Result<()> {
@@ -194,6 +197,7 @@ impl OpenGroup {
             let (_, part, index) = missing[index];
             parts[part].set_row(index, row);
         };
+        let _wait = call.wait();
         self.load(&Loaned::new(engine), &keys, absent, Some(&mut write))?;
         Ok(())
     }

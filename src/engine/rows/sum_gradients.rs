@@ -67,6 +67,7 @@ impl OpenGroup {
             count += keys.len();
             copies.push(Copying { part, keys, sums, squares: 0.0, largest: 0.0 });
         }
+        let _call = engine.pool.begin_work(count);
         engine.pool.each(count, &mut copies, |copy| {
             copy.keys.copy_from_slice(&copy.part.keys);
             copy.sums.copy_from_slice(&copy.part.floats);

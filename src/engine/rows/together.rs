@@ -132,6 +132,7 @@ impl Engine {
 
     /// `alone`: has the groups alone.
     fn try_together(&self, members: &mut [Member<'_>], keys: usize, alone: bool) -> Result<Tried> {
+        let _call = self.pool.begin_work(keys);
         let mut rights = room_for(members.len())?;
         for member in &*members {
             match member.of.table.group.rights.begin_right(alone)? {
@@ -158,7 +159,9 @@ impl Engine {
         }
         self.pool.each(keys, &mut pinned, |pinned| {
             let keys = pinned.parts.iter().map(|part| part.keys.len()).sum();
-            pinned.group.prepare(self, pinned.parts, keys, Origin::Call)
+            // Several groups may wait for the disk at once.
+            let call = self.pool.begin_work(keys);
+            pinned.group.prepare(self, &call, pinned.parts, (keys, Origin::Call))
         })?;
         self.wait_for_journal()?;
         self.wait_for_kept()?;
