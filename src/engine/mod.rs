@@ -195,7 +195,8 @@ impl Engine {
         }
         let share = self.budget.fair_share();
         let mut caches: Vec<_> = self.groups().iter().filter_map(|group| group.cache()).collect();
-        caches.sort_by_key(|cache| std::cmp::Reverse(cache.bytes()));
+        // Other threads change these numbers: a sort that read them twice could panic.
+        caches.sort_by_cached_key(|cache| std::cmp::Reverse(cache.bytes()));
         for cache in caches {
             let wanted = left.min(cache.bytes().saturating_sub(share));
             if wanted == 0 {
