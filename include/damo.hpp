@@ -985,6 +985,183 @@ class embedding {
   std::size_t row_len_;
 };
 
+// Whether offsets end with the number of keys: torch's include_last_offset.
+enum class last_offset { absent, present };
+
+// One training step over many groups: their rows in one call, and one transaction for all of their
+// gradients. See damo_step_new. Keeps its storage open. For one thread at a time.
+//
+//     damo::step step(storage);
+//     for (...) {
+//       step.add(users, user_ids);                      // a row a key
+//       step.add(genres, genre_ids, offsets, "mean");   // a row a bag
+//       step.lookup(matrix);                            // [batch, step.width()]
+//       ...
+//       step.apply_gradients(gradients);                // the same layout
+//       step.clear();                                   // keeps the memory
+//     }
+//
+// A matrix has the parts side by side, in the order of add: all of them need the same number of
+// rows. Other layouts are given as one row_span a part.
+class step {
+ public:
+  explicit step(const storage& s, const params& options = {})
+      : handle_(damo_step_new(s.get(), options.get())) {}
+
+  // Adds a part with one row a key. Copies the keys. Returns the part's number: 0, 1, ...
+  std::size_t add(const embedding& e, keys_view keys) {
+    return add_part({keys.size(), e.dim(), width_}, [&] {
+      return damo_step_add_keys(get(), e.get(), keys.data(), keys.size());
+    });
+  }
+  // Adds a part with one row a bag: the "sum", "mean" or "max" of the rows of its keys. offsets has
+  // the index of each bag's first key, in integers of 64 bits. Copies everything.
+  std::size_t add(const embedding& e, keys_view keys, keys_view offsets,
+                  const detail::text& pooling = "sum",
+                  last_offset last = last_offset::absent) {
+    return add_bags(e, keys, offsets, pooling, nullptr, last);
+  }
+  // With a weight a key, for the pooling "sum".
+  std::size_t add(const embedding& e, keys_view keys, keys_view offsets,
+                  const detail::text& pooling, span<const float> weights,
+                  last_offset last = last_offset::absent) {
+    if (weights.size() != keys.size()) {
+      throw error(DAMO_STATUS_INVALID_ARGUMENT,
+                  "damo::step::add: weights has " + std::to_string(weights.size()) +
+                      " floats and keys has " + std::to_string(keys.size()) +
+                      " keys; one weight a key is needed");
+    }
+    return add_bags(e, keys, offsets, pooling, weights.data(), last);
+  }
+
+  // Writes the rows of all parts. Creates those that are missing.
+  void lookup(span<float> matrix) {
+    const span<const damo_rows> rows = columns("lookup: matrix", matrix.data(), matrix.size());
+    detail::check(damo_step_lookup(get(), rows.data(), rows.size()));
+  }
+  void lookup(span<const row_span<float>> outputs) {
+    const span<const damo_rows> rows = parts_of("lookup: outputs", outputs);
+    detail::check(damo_step_lookup(get(), rows.data(), rows.size()));
+  }
+
+  // As lookup, but creates nothing: a key without a row reads as zeros.
+  void peek(span<float> matrix) {
+    const span<const damo_rows> rows = columns("peek: matrix", matrix.data(), matrix.size());
+    detail::check(damo_step_peek(get(), rows.data(), rows.size()));
+  }
+  void peek(span<const row_span<float>> outputs) {
+    const span<const damo_rows> rows = parts_of("peek: outputs", outputs);
+    detail::check(damo_step_peek(get(), rows.data(), rows.size()));
+  }
+
+  // Applies the gradients of what lookup wrote: to all groups, or to none if it throws.
+  void apply_gradients(span<const float> matrix) {
+    // C only reads them.
+    const span<const damo_rows> rows = columns("apply_gradients: matrix",
+                                               const_cast<float*>(matrix.data()), matrix.size());
+    detail::check(damo_step_apply_gradients(get(), rows.data(), rows.size()));
+  }
+  void apply_gradients(span<const row_span<const float>> gradients) {
+    const span<const damo_rows> rows = parts_of("apply_gradients: gradients", gradients);
+    detail::check(damo_step_apply_gradients(get(), rows.data(), rows.size()));
+  }
+
+  // Removes all parts.
+  void clear() {
+    detail::check(damo_step_clear(get()));
+    parts_.clear();
+    width_ = 0;
+  }
+
+  std::size_t parts() const noexcept { return parts_.size(); }
+  // The floats in a row of a matrix: the sum of all parts' dims.
+  std::size_t width() const noexcept { return width_; }
+  // The rows of a matrix: those of the first part.
+  std::size_t rows() const noexcept { return parts_.empty() ? 0 : parts_.front().rows; }
+  // The first column of a part in a matrix.
+  std::size_t column(std::size_t of_part) const { return parts_.at(of_part).column; }
+
+  damo_step* get() const { return handle_.get(); }
+
+ private:
+  struct part {
+    std::size_t rows;
+    std::size_t dim;
+    std::size_t column;
+  };
+
+  // Either both know of the part, or neither does.
+  template <class Add>
+  std::size_t add_part(const part& next, Add add_to_handle) {
+    parts_.push_back(next);
+    const damo_status status = add_to_handle();
+    if (status != DAMO_STATUS_OK) {
+      parts_.pop_back();
+      detail::check(status);
+    }
+    width_ += next.dim;
+    return parts_.size() - 1;
+  }
+
+  std::size_t add_bags(const embedding& e, keys_view keys, keys_view offsets,
+                       const detail::text& pooling, const float* weights, last_offset last) {
+    const bool has_last = last == last_offset::present;
+    const std::size_t bags = offsets.size() - (has_last && offsets.size() > 0 ? 1 : 0);
+    return add_part({bags, e.dim(), width_}, [&] {
+      return damo_step_add_bags(get(), e.get(), keys.data(), keys.size(), offsets.data(),
+                                offsets.size(), has_last, pooling.c_str(), weights);
+    });
+  }
+
+  // The columns of each part in a matrix. `name` is the call and its argument.
+  span<const damo_rows> columns(const char* name, float* floats, std::size_t size) {
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      if (parts_[i].rows != rows()) {
+        refuse(name, ": part 0 has " + std::to_string(rows()) + " rows and part " +
+                         std::to_string(i) + " has " + std::to_string(parts_[i].rows) +
+                         "; a matrix needs the same number of each");
+      }
+    }
+    if (size != rows() * width_) {
+      refuse(name, " has " + std::to_string(size) + " floats; " + std::to_string(rows()) +
+                       " rows x " + std::to_string(width_) + " columns are needed");
+    }
+    rows_.resize(parts_.size());
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      const std::size_t column = size == 0 ? 0 : parts_[i].column;
+      rows_[i] = {size == 0 ? floats : floats + column, size - column, width_};
+    }
+    return rows_;
+  }
+
+  // The rows of each part as the caller has them. C takes the dims from the embeddings.
+  template <class T>
+  span<const damo_rows> parts_of(const char* name, span<const row_span<T>> given) {
+    for (std::size_t i = 0; i < given.size() && i < parts_.size(); ++i) {
+      if (given[i].dim() != parts_[i].dim) {
+        refuse(name, "[" + std::to_string(i) + "] has rows of dim " +
+                         std::to_string(given[i].dim()) + " and part " + std::to_string(i) +
+                         " has dim " + std::to_string(parts_[i].dim) +
+                         "; the same dim is needed");
+      }
+    }
+    rows_.resize(given.size());
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      rows_[i] = {const_cast<float*>(given[i].data()), given[i].size(), given[i].stride()};
+    }
+    return rows_;
+  }
+
+  [[noreturn]] static void refuse(const char* name, const std::string& why) {
+    throw error(DAMO_STATUS_INVALID_ARGUMENT, std::string("damo::step::") + name + why);
+  }
+
+  detail::handle<damo_step, damo_step_free> handle_;
+  std::vector<part> parts_;
+  std::size_t width_ = 0;
+  std::vector<damo_rows> rows_;  // kept from call to call
+};
+
 // A serving table: a dump in the format "table", read without a storage.
 class table {
  public:
