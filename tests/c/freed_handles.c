@@ -37,6 +37,7 @@ static void *make_lookup(void) {
   damo_embedding_free(begins);
   return lookup;
 }
+static void *make_step(void) { return damo_step_new(storage, NULL); }
 static void *make_iterator(void) { return damo_iterator_new(storage, DAMO_ALL_GROUPS); }
 static void *make_table(void) { return damo_table_open("table"); }
 
@@ -49,6 +50,7 @@ static void free_storage(void *handle) { damo_storage_free(handle); }
 static void free_embedding(void *handle) { damo_embedding_free(handle); }
 static void free_iterator(void *handle) { damo_iterator_free(handle); }
 static void free_lookup(void *handle) { damo_lookup_free(handle); }
+static void free_step(void *handle) { damo_step_free(handle); }
 static void free_table(void *handle) { damo_table_free(handle); }
 
 static damo_status use_params(void *handle) { return damo_params_set_int(handle, "a", 1); }
@@ -79,6 +81,7 @@ static damo_status use_iterator(void *handle) {
   return damo_iterator_next(handle, &found, &group, &row_key, &update_time, &update_num, &dim,
                             &data, &length);
 }
+static damo_status use_step(void *handle) { return damo_step_clear(handle); }
 static damo_status use_lookup(void *handle) {
   float weights[2];
   int64_t position;
@@ -106,6 +109,7 @@ static const struct {
     {"iterator", make_iterator, free_iterator, use_iterator},
     {"table", make_table, free_table, use_table},
     {"lookup", make_lookup, free_lookup, use_lookup},
+    {"step", make_step, free_step, use_step},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 

@@ -1,0 +1,185 @@
+/* When the step handle refuses gradients, and that nothing has changed then in any group: floats
+   that are none, pooling "max" without a lookup, a step that another thread uses, a storage that is
+   only looked at. */
+#include <math.h>
+#include <pthread.h>
+#include <stdint.h>
+
+#include "check.h"
+
+enum { ONE = 1, TWO = 2, KEYS = 3, MANY = 20000 };
+
+static const int64_t keys[KEYS] = {5, 6, 7}, offsets[2] = {0, 2};
+static damo_storage *storage;
+static damo_embedding *one, *two;
+static damo_step *step;
+static float ones[KEYS], twos[2 * TWO], big[MANY];
+static int64_t many[MANY];
+
+static damo_embedding *open_group(const damo_storage *of, uint32_t group, size_t dim) {
+  damo_optimizer *sgd = damo_optimizer_new("sgd", NULL, NULL);
+  damo_initializer *initializer = damo_initializer_new("ones", NULL);
+  damo_embedding *embedding = damo_embedding_new(of, sgd, initializer, dim, group, NULL);
+  CHECK(embedding != NULL);
+  damo_optimizer_free(sgd);
+  damo_initializer_free(initializer);
+  return embedding;
+}
+
+/* Two groups: three keys of dim 1, and two bags of dim 2. */
+static void add_parts(const char *pooling) {
+  CHECK_OK(damo_step_clear(step));
+  CHECK_OK(damo_step_add_keys(step, one, keys, KEYS));
+  CHECK_OK(damo_step_add_bags(step, two, keys, KEYS, offsets, 2, false, pooling, NULL));
+}
+
+static void fill(float value) {
+  size_t i;
+  for (i = 0; i < KEYS; i++) ones[i] = value;
+  for (i = 0; i < 2 * TWO; i++) twos[i] = value;
+}
+
+static damo_rows rows_of(float *floats, size_t len, size_t stride) {
+  damo_rows rows;
+  rows.floats = floats, rows.floats_len = len, rows.stride = stride;
+  return rows;
+}
+
+/* Both parts, as they should be but for what the caller changes. */
+static damo_rows *parts(void) {
+  static damo_rows rows[2];
+  rows[0] = rows_of(ones, KEYS, ONE);
+  rows[1] = rows_of(twos, 2 * TWO, TWO);
+  return rows;
+}
+
+#define REFUSED(call, ...) CHECK_FAILS(call, DAMO_STATUS_INVALID_ARGUMENT, __VA_ARGS__)
+
+/* Neither group has changed after gradients that one of them refuses. */
+static void wrong_gradients_change_nothing(void) {
+  static const float bad[4] = {NAN, INFINITY, -INFINITY, 2e18f};
+  static const char *named[4] = {"NaN", "inf", "-inf", "2e18"};
+  float weight = 0, pair[TWO];
+  int64_t steps[2] = {-1, -1}, time, updates = -1;
+  size_t i;
+  add_parts("sum");
+  CHECK_OK(damo_step_lookup(step, parts(), 2));
+  for (i = 0; i < 4; i++) {
+    fill(1);
+    twos[2 * TWO - 1] = bad[i];
+    REFUSED(damo_step_apply_gradients(step, parts(), 2), "damo_step_apply_gradients",
+            "gradients[1], row 1, column 1 is ", named[i]);
+    fill(1);
+    ones[1] = bad[i];
+    REFUSED(damo_step_apply_gradients(step, parts(), 2), "gradients[0], row 1, column 0 is ",
+            named[i]);
+  }
+  fill(1);
+  {
+    damo_rows *rows = parts();
+    rows[1].stride = 1;
+    REFUSED(damo_step_apply_gradients(step, rows, 2), "gradients[1]", "stride is 1");
+    rows = parts();
+    rows[0].floats_len = 2;
+    REFUSED(damo_step_apply_gradients(step, rows, 2), "gradients[0]", "2");
+    rows = parts();
+    rows[0].floats = NULL;
+    REFUSED(damo_step_apply_gradients(step, rows, 2), "gradients[0]", "NULL");
+  }
+  CHECK_OK(damo_embedding_step(one, steps));
+  CHECK_OK(damo_embedding_step(two, steps + 1));
+  CHECK(steps[0] == 0 && steps[1] == 0);
+  CHECK_OK(damo_embedding_lookup(one, keys, 1, &weight, ONE));
+  CHECK_OK(damo_embedding_lookup(two, keys, 1, pair, TWO));
+  CHECK(weight == 1 && pair[0] == 1 && pair[1] == 1);
+  CHECK_OK(damo_embedding_record(one, 5, &time, &updates, NULL, 0));
+  CHECK(updates == 0);
+}
+
+/* Which entry was the largest is known after a lookup or peek of this very part. */
+static void max_needs_a_lookup(void) {
+  add_parts("max");
+  fill(1);
+  REFUSED(damo_step_apply_gradients(step, parts(), 2), "max", "looked up");
+  CHECK_OK(damo_step_peek(step, parts(), 2));
+  CHECK_OK(damo_step_apply_gradients(step, parts(), 2));
+  add_parts("max");
+  REFUSED(damo_step_apply_gradients(step, parts(), 2), "max", "looked up");
+  CHECK_OK(damo_step_lookup(step, parts(), 2));
+  CHECK_OK(damo_step_add_keys(step, one, keys, 0));
+  {
+    damo_rows rows[3];
+    rows[0] = rows_of(ones, KEYS, ONE), rows[1] = rows_of(twos, 2 * TWO, TWO);
+    rows[2] = rows_of(NULL, 0, ONE);
+    CHECK_OK(damo_step_apply_gradients(step, rows, 3));
+  }
+}
+
+static damo_status status_of_clear;
+static void *clear(void *unused) {
+  status_of_clear = damo_step_clear(step);
+  return unused;
+}
+
+/* While the step works on the host's threads, another thread wants it. */
+static void run(void *context, size_t threads, damo_work work, void *work_context) {
+  pthread_t other;
+  (void)context, (void)threads;
+  CHECK(pthread_create(&other, NULL, clear, NULL) == 0);
+  CHECK(pthread_join(other, NULL) == 0);
+  work(work_context);
+}
+
+static void a_step_in_use_is_busy(void) {
+  const damo_rows rows = rows_of(big, MANY, ONE);
+  size_t i;
+  for (i = 0; i < MANY; i++) many[i] = (int64_t)i;
+  CHECK_OK(damo_step_clear(step));
+  CHECK_OK(damo_step_add_keys(step, one, many, MANY));
+  CHECK_OK(damo_storage_set_executor(storage, run, NULL, 2));
+  status_of_clear = DAMO_STATUS_OK;
+  CHECK_OK(damo_step_lookup(step, &rows, 1));
+  CHECK(status_of_clear == DAMO_STATUS_BUSY);
+  CHECK_OK(damo_storage_set_executor(storage, NULL, NULL, 0));
+  CHECK_OK(damo_step_clear(step));
+}
+
+/* A storage that is open with read_only: peek works, and what would change it is refused. */
+static void looking_changes_nothing(void) {
+  damo_params *options = damo_params_new();
+  CHECK_OK(damo_params_set_bool(options, "read_only", true));
+  storage = damo_storage_new("storage", 0, options);
+  CHECK(storage != NULL);
+  damo_params_free(options);
+  one = open_group(storage, 0, ONE);
+  two = open_group(storage, 1, TWO);
+  step = damo_step_new(storage, NULL);
+  add_parts("sum");
+  CHECK_OK(damo_step_peek(step, parts(), 2));
+  CHECK(ones[0] != 0 && twos[0] != 0);
+  fill(1);
+  CHECK_FAILS(damo_step_apply_gradients(step, parts(), 2), DAMO_STATUS_NOT_SUPPORTED,
+              "damo_step_apply_gradients", "read_only");
+  damo_embedding_free(one);
+  damo_embedding_free(two);
+  damo_storage_free(storage);
+  damo_step_free(step);
+}
+
+int main(void) {
+  storage = damo_storage_new("storage", 0, NULL);
+  CHECK(storage != NULL);
+  one = open_group(storage, 0, ONE);
+  two = open_group(storage, 1, TWO);
+  step = damo_step_new(storage, NULL);
+  CHECK(step != NULL);
+  wrong_gradients_change_nothing();
+  max_needs_a_lookup();
+  a_step_in_use_is_busy();
+  damo_embedding_free(one);
+  damo_embedding_free(two);
+  damo_storage_free(storage);
+  damo_step_free(step);
+  looking_changes_nothing();
+  return 0;
+}
