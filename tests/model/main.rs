@@ -1,8 +1,10 @@
 //! Random calls against a plain reference in memory: every answer and every row agree, while most
-//! rows are on disk only, over re-openings (`random`) and kills at any moment (`kills`).
+//! rows are on disk only, over re-openings (`random`) and kills at any moment (`kills`,
+//! `step_kills`).
 //!
 //! A history is a function of its seed, which is printed. DAMO_MODEL_SEED runs another history,
-//! DAMO_MODEL_CALLS a longer one of `random`, DAMO_KILLS more kills of each durability.
+//! DAMO_MODEL_CALLS a longer one of `random`, DAMO_KILLS more kills of each durability,
+//! DAMO_STEP_KILLS more of `step_kills`.
 
 mod begun;
 #[path = "../common/mod.rs"]
@@ -11,6 +13,9 @@ mod history;
 mod kills;
 mod random;
 mod reference;
+mod step_kills;
+#[path = "../common/steps.rs"]
+mod steps;
 
 const DEFAULT_SEED: u64 = 20_261_121;
 

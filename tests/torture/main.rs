@@ -1,5 +1,5 @@
-//! Campaigns that attack storages: kills, power cuts, histories in which rows expire and the clock
-//! jumps, corruption, errors of system calls, limits.
+//! Campaigns that attack storages: kills, kills of steps over many groups, power cuts, histories in
+//! which rows expire and the clock jumps, corruption, errors of system calls, limits.
 //! Whatever is left is opened and compared, row by row, with a model of what docs/durability.md
 //! promises.
 //!
@@ -38,6 +38,9 @@ mod scenes;
 mod script;
 mod sessions;
 mod stage;
+#[path = "../common/steps.rs"]
+mod step_history;
+mod steps;
 mod subjects;
 mod system;
 mod tally;
@@ -51,12 +54,18 @@ use control::Control;
 use lanes::Campaign;
 use options::Options;
 
-static CAMPAIGNS: [Campaign; 6] = [
+static CAMPAIGNS: [Campaign; 7] = [
     Campaign {
         name: "kills",
         exhaustive: kills::exhaustive,
         trial: kills::trial,
         repeat: kills::repeat,
+    },
+    Campaign {
+        name: "steps",
+        exhaustive: steps::exhaustive,
+        trial: steps::trial,
+        repeat: steps::repeat,
     },
     Campaign {
         name: "power",

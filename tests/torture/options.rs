@@ -25,10 +25,12 @@ pub struct Options {
     pub is_once: bool,
 }
 
-pub const CAMPAIGNS: [&str; 6] = ["kills", "power", "histories", "corruption", "errors", "limits"];
+pub const CAMPAIGNS: [&str; 7] =
+    ["kills", "steps", "power", "histories", "corruption", "errors", "limits"];
 /// Of the three minutes that `--quick` takes, in seconds.
-const QUICK: [(&str, u64); 6] = [
-    ("kills", 40),
+const QUICK: [(&str, u64); 7] = [
+    ("kills", 30),
+    ("steps", 10),
     ("power", 25),
     ("histories", 30),
     ("corruption", 35),
