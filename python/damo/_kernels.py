@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _arrays, _c_api, _tensors
 from ._errors import InvalidArgumentError
+from ._strided import check, rows_of
 
 
 class KeysPartition(NamedTuple):
@@ -99,13 +100,13 @@ def rows_gather(rows: Any, positions: Any, *, out: np.ndarray | None = None) -> 
     dim = given.shape[1]
     if out is None:
         out = np.empty((*where.shape, dim), np.float32)
-    _check(out, "out", (*where.shape, dim), writable=True)
+    check(out, "out", (*where.shape, dim), writable=True)
     _c_api.damo_rows_gather(
-        *_rows(given, "rows", dim),
+        *rows_of(given, "rows", dim),
         dim,
         _arrays.address(where),
         where.size,
-        *_rows(out, "out", dim),
+        *rows_of(out, "out", dim),
     )
     return out
 
@@ -128,17 +129,17 @@ def gradients_sum(
     where = _arrays.positions(positions)
     given = _tensors.floats(gradients, "gradients")
     dim = given.shape[-1] if isinstance(given, np.ndarray) and given.ndim > 0 else 0
-    _check(given, "gradients", (*where.shape, dim), writable=False)
+    check(given, "gradients", (*where.shape, dim), writable=False)
     number = _arrays.integer(count, "count", 0, 2**32)
     if out is None:
         out = np.empty((number, dim), np.float32)
-    _check(out, "out", (number, dim), writable=True)
+    check(out, "out", (number, dim), writable=True)
     _c_api.damo_gradients_sum(
-        *_rows(given, "gradients", dim),
+        *rows_of(given, "gradients", dim),
         dim,
         _arrays.address(where),
         where.size,
-        *_rows(out, "out", dim),
+        *rows_of(out, "out", dim),
     )
     return out
 
@@ -152,33 +153,5 @@ def _matrix(array: Any, what: str) -> np.ndarray:
     shape = array.shape if isinstance(array, np.ndarray) else ()
     if isinstance(array, np.ndarray) and len(shape) != 2:
         raise InvalidArgumentError(f"damo: {what} has shape {shape}; it must be (n, dim)")
-    _check(array, what, shape, writable=False)
+    check(array, what, shape, writable=False)
     return array
-
-
-def _check(array: Any, what: str, shape: tuple[int, ...], *, writable: bool) -> None:
-    """Checks rows of floats: those of a matrix may have gaps between them."""
-    has_gaps = (
-        isinstance(array, np.ndarray)
-        and array.ndim == 2
-        and array.shape[1] > 0
-        and (array.shape[1] == 1 or array.strides[1] == array.itemsize)
-    )
-    if has_gaps and array.shape == shape:
-        # One row is contiguous, and like the others in all that is checked.
-        array, shape = array[:1], array[:1].shape
-    _arrays.floats(array, what, (shape,), writable=writable)
-
-
-def _rows(array: np.ndarray, what: str, dim: int) -> tuple[int, int, int]:
-    """Address, length and stride of rows, in floats."""
-    count = array.size // dim if dim else 0
-    stride = dim
-    if array.ndim == 2 and count > 1:
-        stride, rest = divmod(array.strides[0], array.itemsize)
-        if rest or stride < dim:
-            raise InvalidArgumentError(
-                f"damo: {what} has strides {array.strides}; rows must follow one another without"
-                " overlapping, at whole floats (numpy.ascontiguousarray makes a copy)"
-            )
-    return _arrays.address(array), (count - 1) * stride + dim if count else 0, stride
