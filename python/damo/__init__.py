@@ -44,6 +44,7 @@ from ._key_hash import key_hash, key_hashes
 from ._library import VERSION as __version__
 from ._lookup import Lookup
 from ._records import Record, Records
+from ._step import Step
 from ._storage import DumpResult, Storage, open_storages
 from ._table import Table, merge
 from .dropin import (
@@ -139,6 +140,7 @@ __all__ = [
     "SGD",
     "Scheduler",
     "Status",
+    "Step",
     "Storage",
     "Table",
     "TruncatedNormal",

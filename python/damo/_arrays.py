@@ -126,7 +126,8 @@ def _has_bool(values: Any) -> bool:
 def _integers(values: Any, what: str) -> np.ndarray:
     """values as an array of an integer dtype, or of Python ints if no dtype holds all of them."""
     values = _tensors.integers(values, what)
-    _refuse_mask(values, what, f"its {what} that are not masked ({what}.compressed())")
+    name = what.rpartition(": ")[2]
+    _refuse_mask(values, what, f"its {name} that are not masked ({name}.compressed())")
     array = np.asarray(values)
     if array.dtype.kind in "iu" and not isinstance(values, np.ndarray) and _has_bool(values):
         raise TypeError(f"damo: {what} must be integers, and there is a bool among them")
@@ -145,14 +146,14 @@ def _integers(values: Any, what: str) -> np.ndarray:
     return array
 
 
-def keys(values: Any) -> np.ndarray:
+def keys(values: Any, what: str = "keys") -> np.ndarray:
     """Keys of any shape as a C-contiguous int64 array. Unsigned keys keep their bits.
 
     int64 and uint64 arrays that are contiguous and aligned are not copied. Other integers and
     sequences are converted. PyTorch tensors may be on any device. Raises TypeError for anything but
     integers.
     """
-    array = _integers(values, "keys")
+    array = _integers(values, what)
     if array.dtype == np.int64 or array.dtype == np.uint64:
         return np.require(array, requirements=["C", "A"]).view(np.int64).reshape(array.shape)
     if array.dtype.kind not in "iu":

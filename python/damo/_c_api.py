@@ -112,6 +112,18 @@ damo_status damo_embedding_sum_gradients(const damo_embedding *embedding, const 
     double *largest);
 damo_status damo_embedding_set_filter(const damo_embedding *embedding, const damo_filter *filter);
 void damo_embedding_free(damo_embedding *embedding);
+damo_step *damo_step_new(const damo_storage *storage, const damo_params *options);
+void damo_step_free(damo_step *step);
+damo_status damo_step_clear(damo_step *step);
+damo_status damo_step_add_keys(damo_step *step, const damo_embedding *embedding,
+    const int64_t *keys, size_t keys_len);
+damo_status damo_step_add_bags(damo_step *step, const damo_embedding *embedding,
+    const int64_t *keys, size_t keys_len, const int64_t *offsets, size_t offsets_len,
+    bool has_last_offset, const char *pooling, const float *weights);
+damo_status damo_step_lookup(damo_step *step, const damo_rows *outputs, size_t parts_len);
+damo_status damo_step_peek(damo_step *step, const damo_rows *outputs, size_t parts_len);
+damo_status damo_step_apply_gradients(damo_step *step, const damo_rows *gradients,
+    size_t parts_len);
 damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);
 damo_status damo_iterator_next(const damo_iterator *iterator, bool *found, uint32_t *group,
     int64_t *key, int64_t *update_time, int64_t *update_num, size_t *dim, const float **data,
@@ -168,6 +180,17 @@ GROUP_BY_NAME = 0xFFFFFFFE
 
 PROGRESS = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 """damo_progress."""
+
+
+class Rows(ctypes.Structure):
+    """damo_rows: rows of floats, each of which begins stride floats after the one before."""
+
+    _fields_ = [
+        ("floats", ctypes.c_void_p),
+        ("floats_len", ctypes.c_size_t),
+        ("stride", ctypes.c_size_t),
+    ]
+
 
 _VALUES = {
     "void": None,

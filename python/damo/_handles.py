@@ -38,6 +38,10 @@ class ForkSafeLock:
         self._lock = threading.RLock()
         _locks.add(self)
 
+    def take(self) -> bool:
+        """Acquires the lock, unless another thread has it. Returns whether it did."""
+        return self._lock.acquire(blocking=False)
+
     def __enter__(self) -> None:
         self._lock.acquire()
 

@@ -7,16 +7,25 @@ import datetime
 import json
 import os
 import weakref
-from typing import Any, Callable, NamedTuple, SupportsIndex, get_args
+from typing import Any, Callable, Mapping, NamedTuple, SupportsIndex, get_args
 
 from . import _arrays, _busy, _c_api
-from ._choices import DumpFormat, Duplicates, Durability, ImportFormat, StatName, ValueType
+from ._choices import (
+    BagMode,
+    DumpFormat,
+    Duplicates,
+    Durability,
+    ImportFormat,
+    StatName,
+    ValueType,
+)
 from ._embedding import Embedding
 from ._errors import BusyError, InvalidArgumentError, NotFoundError
 from ._filter import Filter
 from ._handles import ForkSafeLock, Handle, is_exiting
 from ._params import Params
 from ._records import Records
+from ._step import Step
 from .initializers import Initializer, Normal
 from .optimizers import Optimizer
 
@@ -220,6 +229,25 @@ class Storage(Handle):
         if fresh:
             opened.clear()
         return opened
+
+    def step(
+        self,
+        features: Mapping[str, Embedding],
+        *,
+        pooling: Mapping[str, BagMode | None] | None = None,
+        include_last_offset: bool = False,
+    ) -> Step:
+        """A Step: several embeddings of this storage that are read and stepped together.
+
+        features: a dict of embeddings by the names of features, in the order of their columns in a
+        matrix. Two features may have the same embedding.
+        pooling: "sum", "mean" or "max" by the names of features whose results are one row a bag.
+        Other features have a row a key. padding_key is left out of bags.
+        include_last_offset: whether offsets also have the number of keys at their end.
+
+        Raises TypeError or ValueError for a wrong argument, and for two embeddings of one group.
+        """
+        return Step(self, features, pooling, include_last_offset)
 
     def _group(self, name_or_group: str | SupportsIndex) -> int:
         if not isinstance(name_or_group, str):

@@ -129,12 +129,12 @@ class Documents(Case):
         # What needs no word beside its name and type.
         plain = {"self", "path", "keys", "key", "weights", "filter"}
         checked = 0
-        for cls in (damo.Storage, damo.Embedding, damo.Filter, damo.Table):
+        for cls in (damo.Storage, damo.Embedding, damo.Step, damo.Filter, damo.Table):
             for name, function in vars(cls).items():
                 if not inspect.isfunction(function) or name.startswith("_") and name != "__init__":
                     continue
-                # Embeddings are made by Storage.embedding.
-                if cls is damo.Embedding and name == "__init__":
+                # Methods of Storage make these.
+                if cls in (damo.Embedding, damo.Step) and name == "__init__":
                     continue
                 text = (cls if name == "__init__" else function).__doc__
                 for parameter in set(inspect.signature(function).parameters) - plain:
@@ -145,7 +145,7 @@ class Documents(Case):
 
     def test_docstrings_name_nothing_else(self):
         """`name: ...` in a docstring explains a parameter."""
-        for cls in (damo.Storage, damo.Embedding, damo.Filter, damo.Table):
+        for cls in (damo.Storage, damo.Embedding, damo.Step, damo.Filter, damo.Table):
             functions = [(cls.__doc__, cls)] + [
                 (one.__doc__, one) for one in vars(cls).values() if inspect.isfunction(one)
             ]

@@ -48,6 +48,13 @@ damo.Scheduler("cosine", decay_steps=10)  # wrong: arg-type
 damo.Scheduler("cosine_decay", steps=10)  # wrong: call-arg
 damo.Adam(learning_rate=1e-3)  # wrong: call-arg
 damo.Filter(b"x".decode(), capacity=np.int64(10)).check([1, 2], group=np.uint8(1))
+step = storage.step({"user": users, "tags": users}, pooling={"tags": "mean", "user": None})
+rows: "dict[str, np.ndarray]" = step.lookup({"user": [1], "tags": ([1], [0])})
+matrix: np.ndarray = step.peek({"user": [1]}, out=np.zeros((1, 8), np.float32))
+step.apply_gradients(matrix)
+storage.step({"user": users}, pooling={"user": "avg"})  # wrong: dict-item
+storage.step({"user": 4})  # wrong: dict-item
+storage.step({"user": users}, include_last_offset=1)  # wrong: arg-type
 part: damo.KeysPartition = damo.keys_partition([1, 2, 1], shards=np.int64(2))
 damo.rows_gather(users.lookup(part.keys), part.positions)
 damo.key_shard("1", 2)  # wrong: arg-type

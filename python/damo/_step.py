@@ -1,0 +1,293 @@
+"""Step: several embeddings of a storage, read and stepped together, by the names of features."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, overload
+
+import numpy as np
+
+from . import _arrays, _strided, _tensors
+from ._choices import BagMode
+from ._embedding import Embedding
+from ._errors import BusyError, Error, InvalidArgumentError
+from ._handles import ForkSafeLock
+from ._step_features import (
+    Feature,
+    Shape,
+    bags_of,
+    check_names,
+    checked,
+    flat,
+    naming,
+    refuse_bags,
+    with_message,
+)
+from ._step_handle import Rows, StepHandle
+
+if TYPE_CHECKING:
+    from ._storage import Storage
+
+
+class Step(StepHandle):
+    """Several embeddings, read and stepped together. Storage.step makes it.
+
+    Its features have names. A call reads or steps all of them at once: all rows of all groups and
+    their steps change together or not at all. It can be used again and again, and is also a context
+    manager. One thread uses it at a time; another thread gets a damo.BusyError, and needs a Step of
+    its own.
+
+    Its attributes are storage, features (the names, in order), dims (the dim of each) and dim,
+    their sum.
+
+    features of a call: a dict with the keys of each feature. Without pooling they are as for
+    Embedding.lookup, and the result has the shape keys.shape + (dim,). With pooling they are
+    (keys, offsets) or, if the pooling is "sum", (keys, offsets, weights), and the result has the
+    shape (bags, dim):
+
+    - keys: all bags' keys, one after another, of shape (n,).
+    - offsets: integers of shape (bags,), where each bag begins in keys; with include_last_offset of
+      shape (bags + 1,), the last one being n. They begin at 0 and never go back.
+    - weights: float32 of shape (n,), a factor for each key.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        features: Mapping[str, Embedding],
+        pooling: Mapping[str, BagMode | None] | None,
+        include_last_offset: bool,
+    ) -> None:
+        self._features = checked(storage, features, pooling)
+        if not isinstance(include_last_offset, bool):
+            raise TypeError(
+                f"damo: include_last_offset must be True or False, not {include_last_offset!r:.80}"
+            )
+        self._has_last = include_last_offset
+        # The shapes of the latest keys or bags; None: nothing was read yet, or reading has failed.
+        self._shapes: list[Shape] | None = None
+        self._turn = ForkSafeLock()
+        super().__init__(storage)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the features, in order."""
+        return tuple(feature.name for feature in self._features)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The dim of each feature."""
+        return {feature.name: feature.embedding.dim for feature in self._features}
+
+    @property
+    def dim(self) -> int:
+        """The number of columns of a matrix with all features."""
+        return self._features[-1].columns.stop
+
+    def __repr__(self) -> str:
+        named = (
+            f"{one.name}{'' if one.pooling is None else f' ({one.pooling})'}"
+            for one in self._features
+        )
+        closed = ", closed" if self.closed else ""
+        return f"<damo.Step of {self.storage.path!r}: {', '.join(named)}{closed}>"
+
+    def __enter__(self) -> Step:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    @overload
+    def lookup(self, features: Mapping[str, Any], *, out: np.ndarray) -> np.ndarray: ...
+
+    @overload
+    def lookup(
+        self, features: Mapping[str, Any], *, out: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]: ...
+
+    def lookup(self, features: Mapping[str, Any], *, out: Any = None) -> Any:
+        """The rows or bags of all features: a dict of float32 arrays. Makes missing rows.
+
+        features: a dict with the keys of each feature, as the class explains.
+        out: a dict of writable float32 arrays of the results' shapes, or one matrix for all. A
+        matrix has the shape (batch, dim), with the features side by side in their order, and needs
+        one row of each feature for each row of the batch. Rows of matrices may have gaps between
+        them. out is filled and returned.
+
+        Raises TypeError or ValueError, which name the feature and the argument, for wrong arrays.
+        Then no row was made.
+        """
+        return self._read(features, out, self._look_up)
+
+    @overload
+    def peek(self, features: Mapping[str, Any], *, out: np.ndarray) -> np.ndarray: ...
+
+    @overload
+    def peek(
+        self, features: Mapping[str, Any], *, out: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]: ...
+
+    def peek(self, features: Mapping[str, Any], *, out: Any = None) -> Any:
+        """As lookup, but makes no row: a key without one reads as zeros.
+
+        features, out: as for lookup.
+        """
+        return self._read(features, out, self._look)
+
+    def apply_gradients(self, gradients: Any, features: Mapping[str, Any] | None = None) -> None:
+        """Steps all features once with the gradients of their results.
+
+        gradients: a dict of float32 arrays of the results' shapes, or one matrix for all, as out of
+        lookup. PyTorch tensors are taken, too.
+        features: a dict with the keys of each feature; None: those of the latest lookup or peek.
+        With pooling "max" they must be None, since a gradient goes to the largest row that was
+        read.
+
+        Gradients of a key are summed over all features, unless its embedding has duplicates "mean".
+        The step of each group rises by one, also for a feature without keys. All rows and steps
+        change together or not at all, with one entry in the journal.
+
+        Raises ValueError, which names feature, row and column, for a gradient that is NaN, infinite
+        or beyond 1e18 in size; and if nothing was read and features is None.
+        """
+        with self._alone():
+            if features is not None:
+                for feature in self._features:
+                    if feature.pooling == "max":
+                        raise InvalidArgumentError(
+                            f"damo: {feature} has pooling 'max': look its features up first, and"
+                            " leave features out of apply_gradients"
+                        )
+                self._shapes = None
+                self._shapes = self._add(features)
+            if self._shapes is None:
+                raise InvalidArgumentError(
+                    "damo: apply_gradients has no features: neither lookup nor peek has read them,"
+                    " or the latest one has failed; give features"
+                )
+            if not isinstance(gradients, Mapping):
+                gradients = _tensors.floats(gradients, "gradients")
+            rows, _kept = self._rows(gradients, "gradients", self._shapes, writable=False)
+            self._run(self._apply, rows)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """A context in which no other thread uses this."""
+        if not self._turn.take():
+            raise BusyError(
+                "damo: another thread uses this Step; each thread needs a Step of its own"
+            )
+        try:
+            yield
+        finally:
+            self._turn.__exit__()
+
+    def _read(
+        self, features: Mapping[str, Any], out: Any, read: Callable[[Sequence[Rows]], None]
+    ) -> Any:
+        with self._alone():
+            self._shapes = None
+            shapes = self._add(features)
+            if out is None:
+                out = {
+                    one.name: np.empty((*shape, one.embedding.dim), np.float32)
+                    for one, shape in zip(self._features, shapes)
+                }
+            rows, _kept = self._rows(out, "out", shapes, writable=True)
+            self._run(read, rows)
+            self._shapes = shapes
+        return out
+
+    def _add(self, features: Mapping[str, Any]) -> list[Shape]:
+        """Replaces all parts by those of features. Returns the shapes of their keys or bags."""
+        check_names(features, "features", self._features)
+        self._clear()
+        return [self._add_one(feature, features[feature.name]) for feature in self._features]
+
+    def _add_one(self, feature: Feature, given: Any) -> Shape:
+        if feature.pooling is None:
+            refuse_bags(given, feature)
+            keys = _arrays.keys(given, f"{feature}: keys")
+            with naming(feature):
+                self._add_keys(feature.embedding, _arrays.address(keys), keys.size)
+            return keys.shape
+        given_keys, given_offsets, given_weights = bags_of(given, feature)
+        keys = flat(given_keys, f"{feature}: keys")
+        offsets = flat(given_offsets, f"{feature}: offsets")
+        weights = None
+        if given_weights is not None:
+            if feature.pooling != "sum":
+                raise InvalidArgumentError(
+                    f"damo: {feature} has pooling {feature.pooling!r}, and weights are for 'sum'"
+                )
+            what = f"{feature}: weights"
+            weights = _arrays.floats(_tensors.floats(given_weights, what), what, (keys.shape,))
+        with naming(feature):
+            self._add_bags(
+                feature.embedding,
+                _arrays.address(keys),
+                keys.size,
+                _arrays.address(offsets),
+                offsets.size,
+                self._has_last,
+                feature.pooling,
+                None if weights is None else _arrays.address(weights),
+            )
+        return (max(offsets.size - self._has_last, 0),)
+
+    def _rows(
+        self, arrays: Any, what: str, shapes: list[Shape], *, writable: bool
+    ) -> tuple[list[Rows], list[Any]]:
+        """The memory of each feature's rows in a dict of arrays, or in a matrix of all.
+
+        Also returns the arrays that have the memory: keep them until the end of the call.
+        """
+        if isinstance(arrays, Mapping):
+            check_names(arrays, what, self._features)
+            rows, kept = [], []
+            for one, shape in zip(self._features, shapes):
+                called, dim = f"{one}: {what}", one.embedding.dim
+                array = arrays[one.name]
+                if not writable:
+                    array = _tensors.floats(array, called)
+                _strided.check(array, called, (*shape, dim), writable=writable)
+                rows.append(_strided.rows_of(array, called, dim))
+                kept.append(array)
+            return rows, kept
+        batch = self._batch(what, shapes)
+        _strided.check(arrays, what, (batch, self.dim), writable=writable)
+        address, _, stride = _strided.rows_of(arrays, what, self.dim)
+        rows = []
+        for one in self._features:
+            length = (batch - 1) * stride + one.embedding.dim if batch else 0
+            rows.append((address + one.begin * arrays.itemsize, length, stride))
+        return rows, [arrays]
+
+    def _batch(self, what: str, shapes: list[Shape]) -> int:
+        """The number of rows of a matrix with all features. Raises ValueError if they differ."""
+        first = self._features[0]
+        for one, shape in zip(self._features, shapes):
+            if len(shape) != 1:
+                raise InvalidArgumentError(
+                    f"damo: {what} is one matrix, and {one} has keys of shape {shape}; (batch,) is"
+                    f" needed, or a dict as {what}"
+                )
+            if shape != shapes[0]:
+                raise InvalidArgumentError(
+                    f"damo: {what} is one matrix, and {one} has {shape[0]} rows, {first}"
+                    f" {shapes[0][0]}; all features need the same number, or a dict as {what}"
+                )
+        return shapes[0][0]
+
+    def _run(self, call: Callable[[Sequence[Rows]], None], rows: Sequence[Rows]) -> None:
+        """call(rows). An error of a part also has the feature's name."""
+        try:
+            call(rows)
+        except Error as error:
+            part = re.search(r"\bpart (\d+)\b|\b(?:outputs|gradients)\[(\d+)\]", str(error))
+            number = int(part[1] or part[2]) if part else len(self._features)
+            if number >= len(self._features):
+                raise
+            raise with_message(error, f"{error} (this is {self._features[number]})") from None

@@ -1,0 +1,83 @@
+"""StepHandle: a step of several embeddings at addresses. damo.Step and damo.torch are on top."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
+from . import _c_api
+from ._handles import Handle
+
+if TYPE_CHECKING:
+    from ._embedding import Embedding
+    from ._storage import Storage
+
+Rows = tuple[int, int, int]
+"""Rows of floats in memory: their address, the number of floats, and the stride in floats."""
+
+
+class StepHandle(Handle):
+    """A damo_step of damo.h: parts, which are read and stepped together.
+
+    Parts are numbered from 0 in the order of adding. Their keys are copied. Memory at addresses
+    must stay as it is during the call.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        # The structures for a call, and the array that has them. They are used again.
+        self._fields: list[_c_api.Rows] = []
+        self._array: Any = None
+        super().__init__(_c_api.damo_step_new, _c_api.damo_step_free, storage._use(), None)
+        storage._adopt(self)
+
+    def _clear(self) -> None:
+        """Removes all parts."""
+        _c_api.damo_step_clear(self._use())
+
+    def _add_keys(self, embedding: Embedding, keys: int, size: int) -> None:
+        """Adds a part with a row a key."""
+        _c_api.damo_step_add_keys(self._use(), embedding._use(), keys, size)
+
+    def _add_bags(
+        self,
+        embedding: Embedding,
+        keys: int,
+        size: int,
+        offsets: int,
+        offsets_len: int,
+        has_last_offset: bool,
+        pooling: str,
+        weights: int | None,
+    ) -> None:
+        """Adds a part with a row a bag. weights: of size floats, or None."""
+        _c_api.damo_step_add_bags(
+            self._use(),
+            embedding._use(),
+            keys,
+            size,
+            offsets,
+            offsets_len,
+            has_last_offset,
+            pooling.encode(),
+            weights,
+        )
+
+    def _look_up(self, outputs: Sequence[Rows]) -> None:
+        """Reads the rows of all parts into outputs, one for each part, and makes missing rows."""
+        self._call(_c_api.damo_step_lookup, outputs)
+
+    def _look(self, outputs: Sequence[Rows]) -> None:
+        """As _look_up, but makes no row: a key without one reads as zeros."""
+        self._call(_c_api.damo_step_peek, outputs)
+
+    def _apply(self, gradients: Sequence[Rows]) -> None:
+        """Steps the rows of all parts with the gradients of their outputs, in one transaction."""
+        self._call(_c_api.damo_step_apply_gradients, gradients)
+
+    def _call(self, function: Callable[..., None], rows: Sequence[Rows]) -> None:
+        if len(rows) > len(self._fields):
+            self._array = (_c_api.Rows * len(rows))()
+            self._fields = list(self._array)
+        for field, (address, length, stride) in zip(self._fields, rows):
+            field.floats, field.floats_len, field.stride = address, length, stride
+        function(self._use(), self._array, len(rows))
