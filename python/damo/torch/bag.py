@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import SupportsIndex
 
 import torch
-from torch.nn import functional
 
 from .._choices import BagMode
 from .._embedding import Embedding as Rows
@@ -15,6 +14,7 @@ from ..initializers import Initializer
 from ..optimizers import Optimizer
 from ._ids import check_weights, first_places
 from ._names import names_arguments
+from ._pooling import pool, weigh
 from ._pretrained import BagFromPretrained
 from ._tracers import not_compiled, refuse_tracers
 from .embedding import Layer
@@ -104,41 +104,9 @@ class EmbeddingBag(BagFromPretrained, Layer):
             check_weights(per_sample_weights, ids, self._dtype())
         flat = self.reader.flat(ids)
         rows = self._read(flat, ids.device)
-        # Rows of 16 bits are summed in float32, as torch does on GPUs.
-        summed = rows if rows.dtype == torch.float64 else rows.float()
         # flat is int64, which holds any padding_idx; int32 may not.
         padded = None if self.padding_idx is None else flat == self.padding_idx
-        if per_sample_weights is not None:
-            weights = per_sample_weights.reshape(-1)
-            if padded is not None:
-                # Padding is left out whatever its weight is, even NaN.
-                weights = weights.masked_fill(padded.to(ids.device), 0)
-            summed = summed * weights.to(summed.dtype).unsqueeze(-1)
+        weighted = weigh(rows, padded, per_sample_weights)
         if ids.dim() == 2 and self.mode == "sum":
-            return summed.view(*ids.shape, self.embedding_dim).sum(1).to(rows.dtype)
-        return _pool(summed, begins, padded, self.mode).to(rows.dtype)
-
-
-def _pool(
-    rows: torch.Tensor, begins: torch.Tensor, padded: torch.Tensor | None, mode: BagMode
-) -> torch.Tensor:
-    """The sum, mean or max of each bag's rows that are not padding.
-
-    begins: where each bag begins. padded: which rows are padding; None: none. Both are in main
-    memory.
-    """
-    if padded is not None and bool(padded.any()):
-        kept = ~padded
-        # The number of kept rows before each row, and before the end.
-        before = functional.pad(kept.cumsum(0, dtype=torch.int64), (1, 0))
-        begins = before[begins]
-        places = kept.nonzero().squeeze(1)
-    else:
-        places = torch.arange(rows.shape[0], dtype=torch.int64, device="cpu")
-    if not places.numel() or not begins.numel():
-        # Zeros that depend on no row, and still have a gradient function.
-        return rows.new_zeros((begins.numel(), rows.shape[1])) + rows[:0].sum()
-    # The rows of this call are the table, and the places of the kept ones are the ids.
-    return functional.embedding_bag(
-        places.to(rows.device), rows, begins.to(rows.device), mode=mode
-    )
+            return weighted.view(*ids.shape, self.embedding_dim).sum(1).to(rows.dtype)
+        return pool(weighted, begins, padded, self.mode).to(rows.dtype)
