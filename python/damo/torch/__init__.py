@@ -19,6 +19,8 @@
 - In eval mode no row is made. Everything else is as in train mode.
 - EmbeddingBag raises ValueError, before a row is made, for offsets that leave an id in no bag, go
   back, or go beyond the ids.
+- EmbeddingCollection and EmbeddingBagCollection read many features in one call, and step their
+  tables in one transaction. Each of their tables is a layer for all that is said here.
 - requires_grad_(False) on a layer, on a module around it or on its anchor freezes its rows.
 - torch.compile breaks the graph at a layer and compiles what is around it. fullgraph=True raises
   torch's error.
@@ -41,9 +43,11 @@ del _torch
 from ._conversion import Conversion
 from ._state import StateError, rows_of_any_moment
 from ._summary import summary
+from ._tables import TableConfig
 from ._threads import begin as _begin_threads, use_torch_threads
 from .bag import EmbeddingBag
 from .checkpoint import load_checkpoint, rows_in_checkpoint, save_checkpoint
+from .collection import EmbeddingBagCollection, EmbeddingCollection
 from .convert import convert
 from .embedding import Embedding
 from .optimizer import Optimizer, dense_parameters
@@ -55,10 +59,13 @@ __all__ = [
     "Conversion",
     "Embedding",
     "EmbeddingBag",
+    "EmbeddingBagCollection",
+    "EmbeddingCollection",
     "Optimizer",
     "Prefetch",
     "SparseOptimizer",
     "StateError",
+    "TableConfig",
     "convert",
     "dense_parameters",
     "load_checkpoint",

@@ -20,7 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from .._embedding import Embedding
 from .._errors import InvalidArgumentError
-from ._passes import BackwardPass, BackwardStep, Pairs, passes
+from ._parts import Pairs, pairs_of
+from ._passes import BackwardPass, BackwardStep, passes
 from ._pending import Pending, changed, summed
 from ._shown import Change, change, infinity, show
 
@@ -133,7 +134,7 @@ class Gradients:
         if not self.has_other_hooks():
             return None
         running = passes.of(id(self))
-        pairs = [pair for one in running for pair in one.peek(id(self))]
+        pairs = pairs_of([some for one in running for some in one.peek(id(self))])
         if not pairs:
             return None
         shown, before = self.show(pairs), self._anchor.grad
@@ -148,16 +149,17 @@ class Gradients:
         """
         anchor = self._anchor
         assert anchor is not None
-        pairs, shown = backward.pop(id(self)), backward.pop_shown(id(self))
+        handed, shown = backward.pop(id(self)), backward.pop_shown(id(self))
         if not anchor.requires_grad:  # It was frozen after the forward pass.
             return
         if shown is not None:
-            pairs = changed(self.rows, pairs, self._changed_by_hooks(anchor, *shown))
+            done = self._changed_by_hooks(anchor, *shown)
+            handed = [*changed(self.rows, pairs_of(handed), done)]
         if not self.are_collected:
             anchor.grad = None
-            backward.step.add(self.rows, pairs)
-        elif pairs:
-            self.pending.add(anchor, pairs)
+            backward.step.add(self.rows, handed)
+        elif handed:
+            self.pending.add(anchor, pairs_of(handed))
 
     def _changed_by_hooks(
         self, anchor: torch.Tensor, before: torch.Tensor | None, shown: torch.Tensor
@@ -255,7 +257,7 @@ def _hand_over(
         return gradients.show([(ids, gradient)]), None, None, None, None
     if not is_accumulated:
         return None, None, None, None, None
-    passes.current(ctx.step).hand_over(id(gradients), ids, gradient)
+    passes.current(ctx.step).hand_over(id(gradients), (ids, gradient))
     # None leaves the anchor's gradient as it is. torch calls hooks only with a tensor.
     shown = gradients.show([]) if gradients.has_other_hooks() else None
     return shown, None, None, None, None

@@ -9,35 +9,18 @@ import math
 import sys
 import threading
 import weakref
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import torch
 
-from .. import _c_api
 from .._embedding import Embedding
-
-Pairs = list[tuple[torch.Tensor, torch.Tensor]]
-"""Pairs of ids, contiguous int64, and gradients, contiguous float32 of shape (ids.numel(), dim)."""
-
+from ._parts import Handed, Part, apply, apply_together, gradients_of, group_of
 
 _RUNS_PASSES = [
     getattr(function, "__code__", None)
     for function in (torch.autograd.backward, torch.autograd.grad)
 ]
 """The code of torch's functions that run a backward pass."""
-
-
-def group_of(rows: Embedding) -> tuple[Any, ...]:
-    """Equal for embeddings whose gradients can be applied together."""
-    return id(rows.storage), rows.group, rows.duplicates, rows.padding_key
-
-
-def apply(rows: Embedding, pairs: Pairs) -> None:
-    """One step with the gradients of all pairs. Raises as damo.Embedding.apply_gradients does."""
-    ids, gradients = pairs[0] if len(pairs) == 1 else (torch.cat(some) for some in zip(*pairs))
-    _c_api.damo_embedding_apply_gradients(
-        rows._use(), ids.data_ptr(), ids.numel(), gradients.data_ptr(), gradients.numel()
-    )
 
 
 def is_finite(gradients: torch.Tensor) -> bool:
@@ -150,7 +133,7 @@ class BackwardStep(_UntilEnd):
         """The number of the pass in which it was made."""
         self._depth = _depth()
         """The number of passes that the thread was in when it was made."""
-        self._added: dict[tuple[Any, ...], tuple[Embedding, Pairs]] = {}
+        self._added: dict[tuple[Any, ...], tuple[Embedding, list[Handed]]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -165,18 +148,36 @@ class BackwardStep(_UntilEnd):
             number is None or number == self._began_in or _depth() > self._depth
         )
 
-    def add(self, rows: Embedding, pairs: Pairs) -> None:
+    def add(self, rows: Embedding, handed: Sequence[Handed]) -> None:
         with self._lock:
-            self._added.setdefault(group_of(rows), (rows, []))[1].extend(pairs)
+            self._added.setdefault(group_of(rows), (rows, []))[1].extend(handed)
 
     def end(self) -> None:
-        added, self._added = list(self._added.values()), {}
-        if len(added) > 1:
+        added, self._added = [some for some in self._added.values() if some[1]], {}
+        steps: dict[Any, list[tuple[Embedding, list[Handed]]]] = {}
+        # Groups with parts of a collection are stepped with all others of their storage.
+        joined = {
+            id(rows.storage)
+            for rows, handed in added
+            if any(isinstance(one, Part) for one in handed)
+        }
+        for number, (rows, handed) in enumerate(added):
+            storage = id(rows.storage)
+            steps.setdefault(storage if storage in joined else (number,), []).append((rows, handed))
+        ordered = list(steps.values())
+        if len(ordered) > 1:
             # Gradients that will be refused come first, so that nothing has changed by then.
-            added.sort(key=lambda some: all(is_finite(gradients) for _, gradients in some[1]))
-        for rows, pairs in added:
-            if pairs:
-                apply(rows, pairs)
+            ordered.sort(key=_are_finite)
+        for groups in ordered:
+            rows, handed = groups[0]
+            if id(rows.storage) in joined:
+                apply_together(groups)
+            else:
+                apply(rows, handed)  # type: ignore[arg-type]
+
+
+def _are_finite(groups: list[tuple[Embedding, list[Handed]]]) -> bool:
+    return all(is_finite(one) for _, handed in groups for one in gradients_of(handed))
 
 
 class BackwardPass(_UntilEnd):
@@ -188,21 +189,21 @@ class BackwardPass(_UntilEnd):
     def __init__(self, step: BackwardStep) -> None:
         super().__init__()
         self.step = step
-        self._handed: dict[int, Pairs] = {}
+        self._handed: dict[int, list[Handed]] = {}
         self._shown: dict[int, tuple[torch.Tensor | None, torch.Tensor]] = {}
         self._lock = threading.Lock()
 
-    def hand_over(self, to: int, ids: torch.Tensor, gradients: torch.Tensor) -> None:
+    def hand_over(self, to: int, handed: Handed) -> None:
         """Adds gradients for the Gradients whose id() is to."""
         with self._lock:
-            self._handed.setdefault(to, []).append((ids, gradients))
+            self._handed.setdefault(to, []).append(handed)
 
-    def peek(self, of: int) -> Pairs:
+    def peek(self, of: int) -> list[Handed]:
         """What was handed over to it."""
         with self._lock:
             return list(self._handed.get(of, ()))
 
-    def pop(self, of: int) -> Pairs:
+    def pop(self, of: int) -> list[Handed]:
         """Removes and returns what was handed over to it."""
         with self._lock:
             return self._handed.pop(of, [])

@@ -17,7 +17,8 @@ import torch
 from .. import _c_api
 from .._embedding import Embedding
 from .._errors import InvalidArgumentError
-from ._passes import Pairs, call_last
+from ._parts import Pairs
+from ._passes import call_last
 from ._shown import Change, change, infinity, least, show
 
 
@@ -45,7 +46,7 @@ class Sums:
 
 
 def summed(rows: Embedding, pairs: Pairs) -> Sums:
-    """The sums by id of all pairs, with which _passes.apply would step.
+    """The sums by id of all pairs, with which _parts.apply would step.
 
     Raises damo.InvalidArgumentError for gradients that it would refuse.
     """

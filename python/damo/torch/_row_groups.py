@@ -10,9 +10,11 @@ from torch import nn
 
 from .._embedding import Embedding as Rows
 from ._gradients import Gradients
-from ._passes import apply, group_of, is_finite
+from ._parts import Pairs, StepPool, apply, apply_together, group_of
+from ._passes import is_finite
 from ._pending import Scaled
 from ._readers import StorageReader
+from ._tables import Table
 from .embedding import Layer
 
 
@@ -26,6 +28,8 @@ class RowGroup:
         self.all: list[Gradients] = [
             reader.gradients for reader in readers if isinstance(reader, StorageReader)
         ]
+        self.is_of_collection = any(isinstance(layer, Table) for layer in layers)
+        self.pool = StepPool()
 
     def collect(self) -> None:
         """Makes the layers keep their gradients for a step instead of applying them in backward."""
@@ -73,16 +77,20 @@ class RowGroup:
 
     def step(self, rate: float, scaled: list[Scaled]) -> None:
         """One step with these gradients, or none if there are none. rate: the learning rate."""
+        pairs = self.pairs(rate, scaled)
+        if pairs:
+            apply(self.rows, pairs)
+
+    def pairs(self, rate: float, scaled: list[Scaled]) -> Pairs:
+        """The ids and gradients for a step. Sets the learning rate if there are some."""
         pairs = [
             (ids, sums if one.factor == 1.0 else sums * one.factor)
             for one in scaled
             for ids, sums in one.pairs
         ]
-        if not pairs:
-            return
-        if rate != self.rows.optimizer.learning_rate:
+        if pairs and rate != self.rows.optimizer.learning_rate:
             self.rows.optimizer.learning_rate = rate
-        apply(self.rows, pairs)
+        return pairs
 
     def drop(self) -> None:
         for gradients in self.all:
@@ -94,6 +102,8 @@ def step_rows(
 ) -> None:
     """One step of each group with its waiting gradients, at its rate.
 
+    Groups of a storage where a collection has tables are stepped in one transaction.
+
     scale, keeps: as for Pending.for_step. If a group fails, its gradients wait for another step, as
     do those of the groups after it. The groups before it have had their step, and their gradients
     are dropped.
@@ -102,24 +112,51 @@ def step_rows(
         group.check()
         group.rows._use()  # Raises for a closed storage before another one changes.
     steps = [(group, rate, group.for_step(scale, keeps)) for group, rate in zip(groups, rates)]
-    if len(steps) > 1:
+    units = _units(steps)
+    if len(units) > 1:
         # Gradients that will be refused come first, so that nothing has changed by then.
-        steps.sort(
-            key=lambda step: all(is_finite(sums) for one in step[2] for _, sums in one.pairs)
+        units.sort(
+            key=lambda unit: all(
+                is_finite(sums) for step in unit for one in step[2] for _, sums in one.pairs
+            )
         )
     done: list[RowGroup] = []
-    while steps:
-        group, rate, scaled = steps.pop(0)
+    while units:
+        unit = units.pop(0)
         try:
-            group.step(rate, scaled)
+            _step(unit)
         except Exception:
-            for group, _, scaled in () if keeps else [(group, rate, scaled), *steps]:
+            for group, _, scaled in (
+                () if keeps else [*unit, *(one for more in units for one in more)]
+            ):
                 group.put_back(scaled)
             # So that another step does not apply these twice.
             for group in done:
                 group.drop()
             raise
-        done.append(group)
+        done.extend(group for group, _, _ in unit)
+
+
+_Step = tuple[RowGroup, float, "list[Scaled]"]
+
+
+def _units(steps: list[_Step]) -> list[list[_Step]]:
+    """The steps that are one transaction: those of a storage where a collection has tables."""
+    joined = {id(group.rows.storage) for group, _, _ in steps if group.is_of_collection}
+    units: dict[Any, list[_Step]] = {}
+    for number, step in enumerate(steps):
+        storage = id(step[0].rows.storage)
+        units.setdefault(storage if storage in joined else (number,), []).append(step)
+    return list(units.values())
+
+
+def _step(unit: list[_Step]) -> None:
+    given = [(group.rows, group.pairs(rate, scaled)) for group, rate, scaled in unit]
+    given = [(rows, pairs) for rows, pairs in given if pairs]
+    if len(given) == 1:
+        apply(*given[0])
+    elif given:
+        apply_together(given, unit[0][0].pool)
 
 
 def release(all: list[Gradients]) -> None:
@@ -136,7 +173,8 @@ def layers_of(model: nn.Module | Iterable[Layer], who: str) -> list[Layer]:
 
     Raises ValueError if there are none, or one was loaded for serving.
     """
-    modules = model.modules() if isinstance(model, nn.Module) else model
+    given = [model] if isinstance(model, nn.Module) else list(model)
+    modules = (module for one in given if isinstance(one, nn.Module) for module in one.modules())
     layers = [module for module in modules if isinstance(module, Layer)]
     if not layers or not all(isinstance(layer.reader, StorageReader) for layer in layers):
         raise ValueError(

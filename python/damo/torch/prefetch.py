@@ -7,6 +7,8 @@ from typing import Any, Callable, Iterable, Iterator
 import torch
 
 from ._ahead import RowsAhead
+from ._collection import Collection
+from ._tables import Table
 from .embedding import Layer
 
 
@@ -25,7 +27,9 @@ class Prefetch:
       with capture_error_mode "thread_local".
 
     ids: a function of a batch that returns pairs of a layer and its ids in that batch, for instance
-    `lambda batch: [(model.users, batch["user"]), (model.items, batch["item"])]`.
+    `lambda batch: [(model.users, batch["user"]), (model.items, batch["item"])]`. In place of a
+    layer it may be a collection, and in place of ids what its forward takes. Rows of a collection
+    come into memory, also with a GPU.
     device: where layers will be called with these ids, such as "cuda", if the loop moves them there
     from main memory. None: where they are.
     """
@@ -33,7 +37,7 @@ class Prefetch:
     def __init__(
         self,
         loader: Iterable[Any],
-        ids: Callable[[Any], Iterable[tuple[Layer, torch.Tensor]]],
+        ids: Callable[[Any], Iterable[tuple[Layer | Collection, Any]]],
         device: torch.device | str | None = None,
     ) -> None:
         if isinstance(ids, torch.nn.Module) or not callable(ids):
@@ -51,13 +55,13 @@ class Prefetch:
         """Begins to read the rows of a batch. Adds to coming what a layer can take."""
         for pair in self.ids(batch):
             is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
-            if not is_pair or not isinstance(pair[0], Layer):
+            if not is_pair or not isinstance(pair[0], (Layer, Collection)):
                 raise TypeError(
                     "damo.torch: ids must return pairs of a layer of damo.torch and its ids, such "
                     f"as [(model.users, batch['user'])]; there is {pair!r:.100} among them"
                 )
             layer, ids = pair
-            if not layer.training:
+            if not layer.training or isinstance(layer, (Collection, Table)):
                 layer.prefetch(ids)
                 continue
             rows = layer.reader.read_ahead(ids, self.device)

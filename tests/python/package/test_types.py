@@ -60,6 +60,12 @@ damo.rows_gather(users.lookup(part.keys), part.positions)
 damo.key_shard("1", 2)  # wrong: arg-type
 damo.keys_partition([1], shards=2.0)  # wrong: arg-type
 damo.gradients_sum(np.zeros((1, 2), np.float32), [0])  # wrong: call-arg
+config = damo.torch.TableConfig("user", 4, adam, ["user", "friend"], pooling="sum")
+damo.torch.EmbeddingBagCollection(storage, [config], output="tensor", include_last_offset=True)
+damo.torch.EmbeddingCollection(storage, (config,)).tables
+damo.torch.TableConfig("user", 4, adam, pooling="avg")  # wrong: arg-type
+damo.torch.EmbeddingCollection(storage, [config], output="list")  # wrong: arg-type
+damo.torch.EmbeddingCollection(storage, [config], include_last_offset=True)  # wrong: call-arg
 damo.torch.EmbeddingBag(storage, "user", 4, optimizer=adam, mode="sum", padding_idx=np.int64(0))
 damo.torch.EmbeddingBag(storage, "user", 4, optimizer=damo.Adam(), mode="avg")  # wrong: arg-type
 damo.torch.EmbeddingBag(storage, "user", 4, optimiser=damo.Adam())  # wrong: call-arg

@@ -1,0 +1,127 @@
+"""Collection, the base class of EmbeddingCollection and EmbeddingBagCollection."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Literal, Sequence
+
+import torch
+from torch import nn
+
+from .._storage import Storage
+from ._given import Given, Wanted, check_matrix, read_given
+from ._names import check_fresh
+from ._parts import StepPool
+from ._reading import Feature, read
+from ._tables import Table, TableConfig, check_configs, open_tables
+from ._tracers import not_compiled, refusal
+
+Output = Literal["dict", "tensor"]
+
+
+class Collection(nn.Module):
+    """Tables and the features that read them."""
+
+    _has_pooling = False
+
+    def __init__(
+        self,
+        storage: Storage,
+        tables: Iterable[TableConfig],
+        *,
+        output: Output,
+        include_last_offset: bool,
+        dtype: torch.dtype | None,
+        fresh: bool,
+    ) -> None:
+        super().__init__()
+        check_fresh(fresh)
+        if not isinstance(storage, Storage):
+            raise TypeError(
+                f"damo.torch: storage must be a damo.Storage, not {type(storage).__name__}"
+            )
+        if output not in ("dict", "tensor"):
+            raise ValueError(f"damo.torch: output is {output!r}; it must be 'dict' or 'tensor'")
+        configs, self._places = check_configs(tables, self._has_pooling)
+        self.output: Output = output
+        self.include_last_offset = include_last_offset
+        self._steps = StepPool()
+        self.tables = nn.ModuleDict(open_tables(storage, configs, dtype))
+        # Nothing is refused any more.
+        if fresh:
+            self.reset_parameters()
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the features, in the order of the tables."""
+        return tuple(name for name, _, _ in self._places)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The dim of each feature."""
+        return {name: self._table(table).embedding_dim for name, table, _ in self._places}
+
+    def reset_parameters(self) -> None:
+        """Empties the groups of all tables, for all their users."""
+        for table in self.tables.values():
+            table.reset_parameters()
+
+    def extra_repr(self) -> str:
+        named = (f"{name} of {table}" if name != table else name for name, table, _ in self._places)
+        return f"features={', '.join(named)}; output={self.output!r}"
+
+    def __prepare_scriptable__(self) -> Any:
+        # torch.jit.script calls this for every module in a model.
+        raise refusal("torch.jit.script")
+
+    def prefetch(self, features: Any) -> None:
+        """Brings the rows of features, as forward takes them, into memory in the background.
+
+        Returns at once, and makes no row.
+        """
+        for given, (_, table, _pooling) in zip(self._given(features), self._places):
+            self._table(table).reader.prefetch(given.ids)
+
+    def _table(self, name: str) -> Table:
+        table = self.tables[name]
+        assert isinstance(table, Table)
+        return table
+
+    def _given(self, features: Any) -> list[Given]:
+        wanted = [
+            Wanted(name, pooling, self._table(table)._dtype())
+            for name, table, pooling in self._places
+        ]
+        return read_given(features, wanted, self.include_last_offset, type(self).__name__)
+
+    # The checks read the values of offsets, which would break a compiled graph anyway.
+    @not_compiled
+    def _run(self, features: Any) -> dict[str, torch.Tensor] | torch.Tensor:
+        """The rows or bags of features. All checks come before the read, which makes rows."""
+        each = [
+            Feature(given, self._table(table), pooling)
+            for given, (_, table, pooling) in zip(self._given(features), self._places)
+        ]
+        is_matrix = self.output == "tensor"
+        if is_matrix:
+            check_matrix([one.given for one in each], [one.pooling for one in each])
+            _check_dtypes([one.table for one in each])
+        rows, is_whole = read(each, self._steps, self.training, is_matrix)
+        if is_whole:
+            return rows[0]
+        pooled = [one.late(found) for one, found in zip(each, rows)]
+        if is_matrix:
+            return torch.cat(pooled, 1)
+        return {one.given.name: _shaped(found, one.given.shape) for one, found in zip(each, pooled)}
+
+
+def _shaped(rows: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    return rows if len(shape) == 1 else rows.view(*shape, rows.shape[-1])
+
+
+def _check_dtypes(tables: Sequence[Table]) -> None:
+    dtypes = {table._dtype() for table in tables}
+    if len(dtypes) > 1:
+        raise TypeError(
+            "damo.torch: output='tensor' needs one dtype for all tables, and they have"
+            f" {', '.join(sorted(map(str, dtypes)))}"
+        )
