@@ -22,7 +22,7 @@ pub(crate) struct Rights {
     order: Apart<OnceLock<Box<Order>>>,
     /// Calls that have the right to change rows in turns.
     in_turns: AtomicUsize,
-    /// Inserts and deletes in turns that have begun.
+    /// Inserts and deletes beside other calls that have begun.
     membership_changes_begun: AtomicU64,
     /// How many of these have ended.
     membership_changes_ended: AtomicU64,
@@ -56,8 +56,8 @@ pub(crate) enum Right<'a> {
     Alone(WriteGuard<'a>),
 }
 
-/// A call in turns that inserts or deletes rows. It begins before it draws tickets, and ends when
-/// this is dropped, after it has passed them.
+/// A call that inserts or deletes rows. It begins before it has its place in the group's order, and
+/// ends when this is dropped, after it has changed its rows.
 pub(crate) struct MembershipChange<'a>(&'a Rights);
 
 /// A point at which no call was inserting or deleting rows. It is valid only while its taker has
@@ -231,6 +231,12 @@ impl ChangeGuard<'_> {
         self.rights.order().lanes.await_freedom();
     }
 
+    /// Begins to insert or delete rows.
+    pub(crate) fn begin_membership_change(&self) -> MembershipChange<'_> {
+        self.rights.membership_changes_begun.fetch_add(1, Ordering::SeqCst);
+        MembershipChange(self.rights)
+    }
+
     /// Waits for the right to come next in the group's order.
     pub(crate) fn order(&self) -> OrderGuard<'_> {
         self.rights.lock_order()
@@ -270,10 +276,9 @@ impl<'a> TurnsGuard<'a> {
         self.change.poison_on_panic()
     }
 
+    /// As [`ChangeGuard::begin_membership_change`].
     pub(crate) fn begin_membership_change(&self) -> MembershipChange<'_> {
-        let rights = self.change.rights;
-        rights.membership_changes_begun.fetch_add(1, Ordering::SeqCst);
-        MembershipChange(rights)
+        self.change.begin_membership_change()
     }
 
     /// The present point, if no call is inserting or deleting rows.

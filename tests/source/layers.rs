@@ -55,7 +55,7 @@ const ROOMS: [(&str, &str); 28] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 48] = [
+const ENGINE: [(&str, &str); 49] = [
     (
         "rows/together",
         "mod pool rights rows rows/apply_gradients rows/batch rows/change rows/dedup rows/guards \
@@ -93,7 +93,11 @@ const ENGINE: [(&str, &str); 48] = [
     ("refusals", "mod names"),
     ("writer/round", "mod writer/row_file writer/shares writer/signal"),
     ("database", "expiry options"),
-    ("rows/few_changes", "mod rights rows rows/change rows/few rows/in_turns rows/kept rows/part"),
+    (
+        "rows/few_changes",
+        "mod rights rows rows/change rows/few_held rows/in_turns rows/kept rows/part",
+    ),
+    ("rows/few_held", "rows rows/few rows/kept"),
     ("rows/few", "mod rows rows/batch rows/guards rows/load"),
     ("rows/in_turns", "mod pool rights rows rows/change rows/guards rows/part"),
     (

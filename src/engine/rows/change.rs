@@ -79,6 +79,19 @@ impl OpenGroup {
         let call = engine.pool.begin_work(keys);
         let pinned = Pinned::new(self, parts);
         self.prepare(engine, &call, pinned.parts, (keys, change.source))?;
+        self.change_prepared(engine, guard, pinned, change, work)
+    }
+
+    /// As [`OpenGroup::change`], for rows that were found and pinned.
+    pub(super) fn change_prepared(
+        &self,
+        engine: &Engine,
+        guard: &WriteGuard<'_>,
+        pinned: Pinned<'_>,
+        change: Change,
+        work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>) + Sync + Send,
+    ) -> Result<()> {
+        let keys = pinned.parts.iter().map(|part| part.keys.len()).sum();
         engine.wait_for_journal()?;
         engine.wait_for_kept()?;
         // Held from the journal entry to the last row, so that the writer can wait for calls that

@@ -12,25 +12,17 @@
 
 use std::sync::atomic::Ordering;
 
-use crossbeam_epoch::Guard;
-
+use super::OpenGroup;
 use super::change::{Change, Stamp};
-use super::few::AT_ONCE;
+use super::few_held::{ATTEMPTS, FEWER, Rows, SOME};
 use super::in_turns::NextStep;
 use super::kept::FEW;
 use super::part::Part;
-use super::{OpenGroup, lines};
-use crate::cache::{Hold, Row, hash};
+use crate::cache::{Row, hash};
 use crate::engine::Engine;
 use crate::engine::rights::ChangeGuard;
 use crate::error::Result;
 use crate::journal::{CallKind, Journal, Payload};
-
-/// The index of a key fits a byte.
-const _: () = assert!(FEW <= 256);
-
-/// The rows of a call, by the index of their key.
-type Rows<'g, const N: usize> = [Option<Row<'g>>; N];
 
 /// What became of a call.
 enum Tried {
@@ -40,12 +32,6 @@ enum Tried {
     /// A row is not resident, or there is none.
     Lacking,
 }
-
-/// Calls of no more keys than these have smaller lists of rows, which have to be cleared.
-const FEWER: usize = 8;
-const SOME: usize = 64;
-/// How often a call holds its rows and finds one that is pinned, before it takes turns.
-const ATTEMPTS: usize = 3;
 
 impl OpenGroup {
     /// Steps the rows of a small call, if that can be done beside other calls. False if not:
@@ -99,7 +85,8 @@ impl OpenGroup {
         let guard = crossbeam_epoch::pin();
         let mut rows: Rows<'_, N> = [const { None }; N];
         let poison = beside.poison_on_panic();
-        if !self.hold_all(engine, part, &mut rows, &guard) {
+        let cutoff = engine.expiry.cutoff();
+        if !self.hold_all(&part.keys, &mut rows, &guard, |row| row.is_row(cutoff)) {
             return Ok(Tried::Lacking);
         }
         let next = NextStep::new(self, CallKind::Gradients);
@@ -121,53 +108,6 @@ impl OpenGroup {
         counters.rows_created.fetch_add(created, Ordering::Relaxed);
         counters.rows_updated.fetch_add(part.steps() as u64, Ordering::Relaxed);
         Ok(Tried::Done)
-    }
-
-    /// Holds the rows of all keys. False if one of them is not resident or has no row.
-    fn hold_all<'g, const N: usize>(
-        &self,
-        engine: &Engine,
-        part: &Part,
-        rows: &mut Rows<'g, N>,
-        guard: &'g Guard,
-    ) -> bool {
-        let cutoff = engine.expiry.cutoff();
-        for (number, keys) in part.keys.chunks(AT_ONCE).enumerate() {
-            let places = self.candidates(keys, lines(self.row_len), guard);
-            for (index, (&key, place)) in keys.iter().zip(places).enumerate() {
-                match self.cache.resident(hash(key)).try_hold(place, key, guard) {
-                    Hold::Row(row) if row.is_row(cutoff) => {
-                        rows[number * AT_ONCE + index] = Some(row);
-                    }
-                    Hold::Row(_) | Hold::Missed => return false,
-                    Hold::Busy => return self.hold_in_order(cutoff, part, rows, guard),
-                }
-            }
-        }
-        true
-    }
-
-    /// Holds the rows of all keys anew, by ascending key. Waits for rows that others hold. False as
-    /// [`OpenGroup::hold_all`].
-    #[cold]
-    fn hold_in_order<'g>(
-        &self,
-        cutoff: u64,
-        part: &Part,
-        rows: &mut [Option<Row<'g>>],
-        guard: &'g Guard,
-    ) -> bool {
-        rows.fill_with(|| None);
-        let mut order: [u8; FEW] = std::array::from_fn(|index| index as u8);
-        let order = &mut order[..part.keys.len()];
-        order.sort_unstable_by_key(|index| part.keys[usize::from(*index)]);
-        for index in order.iter().map(|index| usize::from(*index)) {
-            let key = part.keys[index];
-            let held = self.cache.resident(hash(key)).hold(key, guard);
-            let Some(row) = held.filter(|row| row.is_row(cutoff)) else { return false };
-            rows[index] = Some(row);
-        }
-        true
     }
 
     /// Takes the steps. Returns how many rows it made.

@@ -17,6 +17,7 @@ mod dedup;
 mod delete;
 mod few;
 mod few_changes;
+mod few_held;
 mod finish_lookup;
 mod guards;
 mod import;

@@ -1,0 +1,66 @@
+//! Holding the rows of few keys: what small calls do that change rows beside others (`few_changes`).
+
+use crossbeam_epoch::Guard;
+
+use super::few::AT_ONCE;
+use super::kept::FEW;
+use super::{OpenGroup, lines};
+use crate::cache::{Hold, Row, hash};
+
+/// The index of a key fits a byte.
+const _: () = assert!(FEW <= 256);
+
+/// The rows of a call, by the index of their key.
+pub(super) type Rows<'g, const N: usize> = [Option<Row<'g>>; N];
+
+/// Calls of no more keys than these have smaller lists of rows, which have to be cleared.
+pub(super) const FEWER: usize = 8;
+pub(super) const SOME: usize = 64;
+/// How often a call holds its rows and finds one that is pinned, before it takes turns.
+pub(super) const ATTEMPTS: usize = 3;
+
+impl OpenGroup {
+    /// Holds the rows of distinct keys. False if one of them is not resident, or is not `wanted`.
+    pub(super) fn hold_all<'g, const N: usize>(
+        &self,
+        keys: &[i64],
+        rows: &mut Rows<'g, N>,
+        guard: &'g Guard,
+        wanted: impl Fn(&Row<'_>) -> bool,
+    ) -> bool {
+        for (number, some) in keys.chunks(AT_ONCE).enumerate() {
+            let places = self.candidates(some, lines(self.row_len), guard);
+            for (index, (&key, place)) in some.iter().zip(places).enumerate() {
+                match self.cache.resident(hash(key)).try_hold(place, key, guard) {
+                    Hold::Row(row) if wanted(&row) => rows[number * AT_ONCE + index] = Some(row),
+                    Hold::Row(_) | Hold::Missed => return false,
+                    Hold::Busy => return self.hold_in_order(keys, rows, guard, wanted),
+                }
+            }
+        }
+        true
+    }
+
+    /// Holds the rows of all keys anew, by ascending key. Waits for rows that others hold. False as
+    /// [`OpenGroup::hold_all`].
+    #[cold]
+    fn hold_in_order<'g>(
+        &self,
+        keys: &[i64],
+        rows: &mut [Option<Row<'g>>],
+        guard: &'g Guard,
+        wanted: impl Fn(&Row<'_>) -> bool,
+    ) -> bool {
+        rows.fill_with(|| None);
+        let mut order: [u8; FEW] = std::array::from_fn(|index| index as u8);
+        let order = &mut order[..keys.len()];
+        order.sort_unstable_by_key(|index| keys[usize::from(*index)]);
+        for index in order.iter().map(|index| usize::from(*index)) {
+            let key = keys[index];
+            let held = self.cache.resident(hash(key)).hold(key, guard);
+            let Some(row) = held.filter(|row| wanted(row)) else { return false };
+            rows[index] = Some(row);
+        }
+        true
+    }
+}
