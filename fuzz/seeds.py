@@ -265,6 +265,7 @@ def documents():
         "ftrl": {"alpha": 0.005, "beta": 1.0, "lambda1": 0.5, "lambda2": 2},
         "adagrad": {"learning_rate": 1, "lambda": 0, "eta": 0.1, "epsilon": 1e-10},
         "lion": {"eta": 3e-4, "beta1": 0.9, "beta2": 0.99},
+        "none": {"state": 32, "initial_accumulator_value": 1},
         "uniform": {"min": -3.4e38, "max": 3.4e38, "seed": -1},
         "normal": {"mean": 1, "stddev": 3e38, "seed": 9223372036854775807},
         "constant": {"value": -0.5},

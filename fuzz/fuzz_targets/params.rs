@@ -40,6 +40,9 @@ fn initializers(bag: &Params) {
 fn optimizers(bag: &Params) {
     for name in Optimizer::names() {
         let Ok(optimizer) = Optimizer::new(name, bag, None) else { continue };
+        if optimizer.check_steps().is_err() {
+            continue;
+        }
         let mut row = vec![0.0; optimizer.row_len(DIM)];
         for t in [1, 2, u64::MAX] {
             optimizer.step(&mut row, &[0.5, -0.5, 0.0, 1e18, -1e18], optimizer.rate(0).unwrap(), t);

@@ -68,7 +68,18 @@ from .initializers import (
     XavierUniform,
     Zeros,
 )
-from .optimizers import FTRL, SGD, Adagrad, Adam, AdamW, AMSGrad, Lion, Optimizer, RowwiseAdagrad
+from .optimizers import (
+    FTRL,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    AMSGrad,
+    Lion,
+    NoOptimizer,
+    Optimizer,
+    RowwiseAdagrad,
+)
 from .schedulers import (
     CosineDecay,
     ExponentialDecay,
@@ -117,6 +128,7 @@ __all__ = [
     "Lion",
     "Lookup",
     "NaturalExpDecay",
+    "NoOptimizer",
     "Normal",
     "NotFoundError",
     "NotSupportedError",

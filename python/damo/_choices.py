@@ -12,7 +12,7 @@ ValueType = Literal["float32", "float16", "int8"]
 BagMode = Literal["sum", "mean", "max"]
 
 OptimizerName = Literal[
-    "sgd", "ftrl", "adagrad", "rowwise_adagrad", "adam", "amsgrad", "adamw", "lion"
+    "sgd", "ftrl", "adagrad", "rowwise_adagrad", "adam", "amsgrad", "adamw", "lion", "none"
 ]
 InitializerName = Literal[
     "zeros",
@@ -74,6 +74,7 @@ OptimizerParams = TypedDict(
         "beta2": Optional[float],
         "epsilon": Optional[float],
         "initial_accumulator_value": Optional[float],
+        "state": Optional[SupportsIndex],
     },
     total=False,
 )

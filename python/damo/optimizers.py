@@ -264,3 +264,17 @@ class Lion(Optimizer):
         params: OptimizerParams = {"eta": lr, "beta1": beta1, "beta2": beta2}
         params["lambda"] = weight_decay
         super().__init__("lion", scheduler=scheduler, **params)
+
+
+class NoOptimizer(Optimizer):
+    """No optimizer: the trainer has its own, and changes rows itself (Embedding.pin).
+
+    state: floats beside the weights of a row. They begin with initial_accumulator_value.
+    apply_gradients raises ValueError. A group keeps its state for good.
+    """
+
+    def __init__(
+        self, state: SupportsIndex = 0, *, initial_accumulator_value: float = 0.0
+    ) -> None:
+        params = _with_initial({"state": state}, initial_accumulator_value)
+        super().__init__("none", **params)

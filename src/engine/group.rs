@@ -27,8 +27,9 @@ pub struct Recipe {
     pub params: Params,
 }
 
-/// A group's configuration: what it was opened with. The dim and the optimizer's name fix the
-/// layout of its rows and never change. Everything else may: the latest values are stored.
+/// A group's configuration: what it was opened with. The dim, the optimizer's name and the `state`
+/// of `none` fix the layout of its rows and never change. Everything else may: the latest values
+/// are stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupConfig {
     /// The number of weights of a row.
@@ -64,13 +65,22 @@ impl GroupConfig {
         Ok((Arc::new(optimizer), Arc::new(initializer)))
     }
 
+    /// Floats of a row: its weights and the optimizer's state.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for an optimizer that is not known.
+    pub(crate) fn row_len(&self) -> Result<usize> {
+        let optimizer = Optimizer::new(&self.optimizer.name, &self.optimizer.params, None)?;
+        Ok(optimizer.row_len(self.dim))
+    }
+
     /// The floats a key of a call's entry in the journal, for kinds of calls that have floats.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for an optimizer that is not known.
     pub(crate) fn floats_in_journal(&self, kind: CallKind) -> Result<usize> {
         match kind {
-            CallKind::InsertRecords => Ok(self.build()?.0.row_len(self.dim) + COUNT_FLOATS),
+            CallKind::InsertRecords => Ok(self.row_len()? + COUNT_FLOATS),
             _ => Ok(self.dim),
         }
     }
@@ -283,11 +293,10 @@ impl Group {
     /// `CORRUPTION` when the group's optimizer is not known.
     pub(crate) fn shape(&self) -> Result<(usize, usize)> {
         let config = self.config();
-        let optimizer = Optimizer::new(&config.optimizer.name, &config.optimizer.params, None);
-        let optimizer = optimizer.map_err(|error| {
+        let row_len = config.row_len().map_err(|error| {
             Error::corruption(format!("group {}: {}", self.id(), error.message()))
         })?;
-        Ok((config.dim, optimizer.row_len(config.dim)))
+        Ok((config.dim, row_len))
     }
 }
 
@@ -313,6 +322,11 @@ pub(super) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig
     }
     if known.optimizer.name != wanted.optimizer.name {
         return differs("optimizer", &known.optimizer.name, &wanted.optimizer.name);
+    }
+    // The optimizer 'none' has as much state as its parameters say.
+    let (known_len, wanted_len) = (known.row_len()?, wanted.row_len()?);
+    if known_len != wanted_len {
+        return differs("state", &(known_len - known.dim), &(wanted_len - wanted.dim));
     }
     Ok(())
 }

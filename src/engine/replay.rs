@@ -106,7 +106,11 @@ pub(crate) fn start_journal(engine: &Engine, last: Seqno) -> Result<()> {
 /// Refuses calls on rows of another layout than the group's: they are another storage's.
 fn check_same_rows(group: &Group, described: &GroupConfig) -> Result<()> {
     let registered = group.config();
-    if (registered.dim, &registered.optimizer.name) == (described.dim, &described.optimizer.name) {
+    let has_same_names = registered.optimizer.name == described.optimizer.name;
+    if has_same_names
+        && registered.dim == described.dim
+        && registered.row_len()? == described.row_len()?
+    {
         return Ok(());
     }
     Err(Error::corruption(format!(

@@ -22,6 +22,7 @@ use crate::optimizer::{GRADIENT_WORDS, Optimizer, is_gradient};
 ///     amsgrad          as adam                                              m, v, v_max
 ///     adamw            as adam, but lambda (1e-2)                           m, v
 ///     lion             eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)   m
+///     none             state (0): a number of floats                        these
 /// ```
 ///
 /// - The learning rate is gamma, alpha for ftrl, and eta for lion. Every optimizer also accepts it
@@ -29,7 +30,9 @@ use crate::optimizer::{GRADIENT_WORDS, Optimizer, is_gradient};
 /// - lambda is weight decay. adamw and lion decouple it; the others add it to the gradient. ftrl
 ///   has lambda1 and lambda2 instead.
 /// - ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0). It is the first
-///   value of n, or of the 1 float.
+///   value of n, or of the 1 float. For none it is that of all floats of state.
+/// - none takes no steps and no rate: gradients are INVALID_ARGUMENT. It is for a trainer that
+///   changes rows itself (damo_rows_pin). state is 0 to 786432 floats a row, and a group keeps it.
 /// - Bias corrections use the row's own update count.
 ///
 /// Under ftrl a weight is a function of its gradients alone. From the first gradient on its initial

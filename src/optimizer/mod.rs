@@ -19,6 +19,7 @@ mod gradient;
 mod lanes;
 mod lion;
 mod moments;
+mod none;
 mod parameters;
 mod rowwise_adagrad;
 mod rule;
@@ -59,7 +60,7 @@ struct KnownOptimizer {
     build: Build,
 }
 
-const OPTIMIZERS: [KnownOptimizer; 8] = [
+const OPTIMIZERS: [KnownOptimizer; 9] = [
     KnownOptimizer { name: "sgd", rate_names: &GAMMA, default_rate: 1e-3, build: sgd::build },
     KnownOptimizer { name: "ftrl", rate_names: &ALPHA, default_rate: 5e-3, build: ftrl::build },
     KnownOptimizer {
@@ -83,6 +84,7 @@ const OPTIMIZERS: [KnownOptimizer; 8] = [
     },
     KnownOptimizer { name: "adamw", rate_names: &GAMMA, default_rate: 1e-3, build: adamw::build },
     KnownOptimizer { name: "lion", rate_names: &ETA, default_rate: 3e-4, build: lion::build },
+    KnownOptimizer { name: none::NAME, rate_names: &[], default_rate: 0.0, build: none::build },
 ];
 
 const GAMMA: [&str; 2] = ["gamma", "learning_rate"];
@@ -176,6 +178,15 @@ impl Optimizer {
         self.rule.begin_at(weights, state);
     }
 
+    /// Refuses an optimizer that takes no steps.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, saying who changes its rows.
+    #[inline]
+    pub fn check_steps(&self) -> Result<()> {
+        if self.name == none::NAME { Err(none::no_steps()) } else { Ok(()) }
+    }
+
     /// The base rate, before any schedule.
     pub fn learning_rate(&self) -> f64 {
         f64::from_bits(self.learning_rate.load(Ordering::Relaxed))
@@ -202,8 +213,9 @@ impl Optimizer {
     ///
     /// # Errors
     /// A schedule that grew beyond float32: a step with its rate would fill the row with
-    /// infinities.
+    /// infinities. An optimizer without steps.
     pub fn rate(&self, global_step: i64) -> Result<f64> {
+        self.check_steps()?;
         let base = self.learning_rate();
         let Some(scheduler) = &self.scheduler else { return Ok(base) };
         let rate = scheduler.rate(base, global_step);

@@ -50,7 +50,8 @@ static void names_and_parameters_refuse(void) {
 
   CHECK_NULL(damo_optimizer_new("adan", NULL, NULL), DAMO_STATUS_INVALID_ARGUMENT,
              "damo_optimizer_new", "'adan'",
-             "'sgd', 'ftrl', 'adagrad', 'rowwise_adagrad', 'adam', 'amsgrad', 'adamw', 'lion'");
+             "'sgd', 'ftrl', 'adagrad', 'rowwise_adagrad', 'adam', 'amsgrad', 'adamw', 'lion', "
+             "'none'");
   CHECK_NULL(damo_optimizer_new("adam", typo, NULL), DAMO_STATUS_INVALID_ARGUMENT, "'gama'", "0.1",
              "'gamma'", "'beta1'");
   CHECK_NULL(damo_optimizer_new(NULL, NULL, NULL), DAMO_STATUS_INVALID_ARGUMENT, "name is NULL");

@@ -32,7 +32,8 @@ fn duplicates_are_stepped_in_order_or_coalesced_as_asked() {
 fn a_row_follows_its_optimizer_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
-    for (group, name) in damo::optimizer::Optimizer::names().iter().enumerate() {
+    let names = damo::optimizer::Optimizer::names();
+    for (group, name) in names.iter().filter(|name| **name != "none").enumerate() {
         let optimizer = optimizer(name, &[]);
         let start = initializer("random_uniform", &[]);
         let embedding = Embedding::new(

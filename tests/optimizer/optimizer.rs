@@ -42,12 +42,12 @@ fn assert_close(actual: &[f32], expected: &[f64]) {
 }
 
 #[test]
-fn there_are_eight_and_an_unknown_name_lists_them() {
-    assert_eq!(Optimizer::names(), ALL);
+fn there_are_eight_and_none_and_an_unknown_name_lists_them() {
+    assert_eq!(Optimizer::names(), [&ALL[..], &["none"]].concat());
     assert_eq!(
         refusal("adamax", &Params::new()),
         "name 'adamax' is not an optimizer; known are 'sgd', 'ftrl', 'adagrad', \
-         'rowwise_adagrad', 'adam', 'amsgrad', 'adamw', 'lion'"
+         'rowwise_adagrad', 'adam', 'amsgrad', 'adamw', 'lion', 'none'"
     );
     assert!(refusal("Adam", &Params::new()).contains("'Adam'"), "names are lower case");
 }
@@ -234,4 +234,24 @@ fn rowwise_adagrad_averages_over_the_whole_row() {
         // The mean of the first dim squares.
         assert_close(&row[dim..], &[(dim + 1) as f64 * (2 * dim + 1) as f64 / 6.0]);
     }
+}
+
+#[test]
+fn none_has_the_state_it_is_told_and_takes_no_steps() {
+    for (state, row_len) in [(0, 5), (1, 6), (32, 37)] {
+        let bag = params([("initial_accumulator_value", 0.5)]).with("state", state).unwrap();
+        let optimizer = Optimizer::new("none", &bag, None).unwrap();
+        assert_eq!((optimizer.row_len(5), optimizer.squares(5).len()), (row_len, 0));
+        let mut first = vec![9.0; row_len - 5];
+        optimizer.begin(&mut first);
+        assert_eq!(first, vec![0.5; row_len - 5]);
+        let refused = optimizer.rate(0).unwrap_err();
+        assert_eq!(refused.status(), Status::InvalidArgument);
+        assert!(refused.message().contains("'none' takes no steps"), "{refused}");
+    }
+    assert_eq!(build("none", []).row_len(7), 7);
+    let state = |state| refusal("none", &Params::new().with("state", state).unwrap());
+    assert!(state(-1i64).contains("an int from 0 to 786432 is needed"), "{}", state(-1));
+    assert!(state(786_433).contains("'state' is 786433"), "{}", state(786_433));
+    assert!(refusal("none", &params([("gamma", 0.1)])).contains("valid names are 'state'"));
 }

@@ -201,7 +201,7 @@ fn lion_in_float64_with_its_row_kept_in_float32() {
 /// Any row of floats drifts from float64. damo must not add to that.
 #[test]
 fn as_near_to_float64_as_the_float32_reference() {
-    for optimizer in Optimizer::names() {
+    for optimizer in Optimizer::names().into_iter().filter(|name| *name != "none") {
         let (mut worst, mut worst_reference) = (0.0f64, 0.0f64);
         for_each_run(optimizer, |row, history, words| {
             let error = scaled(history, &row.float64, row);
