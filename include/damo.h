@@ -330,6 +330,13 @@ typedef struct damo_optimizer damo_optimizer;
 typedef struct damo_params damo_params;
 
 /**
+ * Rows that damo_rows_pin has copied for the caller to change. damo_pin_commit brings them back.
+ *
+ * For one thread at a time. Keeps its embedding's storage open.
+ */
+typedef struct damo_pin damo_pin;
+
+/**
  * A learning rate as a function of a base rate and the group's global step.
  *
  * The formulas and names are TensorFlow's. Names and parameters (defaults; a parameter without one
@@ -1844,6 +1851,42 @@ damo_status damo_step_apply_gradients(damo_step *step,
  * - BUSY: another thread is using the step.
  */
 damo_status damo_step_clear(damo_step *step);
+ * Frees a pin. Rows that were not committed stay as they are in the storage. NULL is a no-op.
+ */
+void damo_pin_free(damo_pin *pin);
+
+/**
+ * Changes the pinned rows in the storage as the caller has changed them. The pin is then without
+ * rows: what damo_rows_pin wrote to rows is of no use any more.
+ *
+ * - conflicts: what becomes of a row that another call has changed since it was pinned. NULL is
+ *   "add". A row that has the same floats again counts as not changed.
+ *
+ * ```text
+ *     add       each float gets what the caller has added to it: now + (committed - pinned). So no
+ *               change is lost, whoever made it. A row that was deleted is made anew
+ *     refuse    BUSY: pin the rows again
+ * ```
+ *
+ * A row that nobody else has changed becomes what the caller has made of it, bit for bit. A key
+ * without a row gets one. The padding key and keys that the filter does not admit are left out.
+ * Each row counts an update (update_num) and gets the present time, whether it was changed or not.
+ * The group's global step stays.
+ *
+ * All rows change together or not at all, and survive what those of damo_embedding_apply_gradients
+ * survive. Commits of up to 256 keys go on side by side with other calls on the group. Three kinds
+ * have the group alone for a moment: larger ones, those of rows that have left memory since, and
+ * those with durability "power".
+ *
+ * Errors, after which nothing has changed, and the rows are still pinned (for IO see "Input and
+ * output errors" above):
+ * - INVALID_ARGUMENT: a NULL handle; a pin without rows; an unknown word; a row with a float that
+ *   is NaN or infinite, or negative where the optimizer's state has a sum or mean of squares; the
+ *   pin is in use by another thread.
+ * - BUSY: a row was changed, and conflicts is "refuse" (the message names its key).
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
+ */
+damo_status damo_pin_commit(damo_pin *pin, const char *conflicts);
 
 /**
  * Begins to read all rows as they are now. Free the iterator with damo_iterator_free.
@@ -2163,6 +2206,40 @@ damo_status damo_rows_gather(const float *rows,
                              float *outputs,
                              size_t outputs_len,
                              size_t outputs_stride);
+
+/**
+ * Pins rows: copies them for the caller to change, until damo_pin_commit brings them back.
+ *
+ * - keys: keys_len keys, at most 2^20.
+ * - rows: room for keys_len addresses. Gets the address of each key's row: row_len floats, the dim
+ *   weights and then the optimizer's state. row_len is what damo_optimizer_row_len gives for dim.
+ *   A key given twice gives the same address twice. The rows lie one behind the other, in the
+ *   order in which their keys first occur in keys.
+ * - created: keys_len bytes: 1 for a key whose row the commit makes, 0 for others. May be NULL.
+ * - pin: the address of a pin, or of NULL, which becomes a new pin. A pin that has rows already
+ *   loses them, and its memory is used again: a trainer has one pin a thread. Free it with
+ *   damo_pin_free.
+ *
+ * A key without a row gets the floats that its row begins with. The padding key reads as zeros. A
+ * filter counts the keys as in damo_embedding_lookup. Nothing is made and nothing is locked before
+ * the commit: other calls go on, any number of pins can have the same rows, and a pin that is not
+ * committed has changed nothing.
+ *
+ * The addresses are valid until the pin is committed, used again or freed. They belong to the pin,
+ * and only one thread at a time may use them.
+ *
+ * Errors, after which the pin may have lost the rows that it had:
+ * - INVALID_ARGUMENT: a NULL handle or pin; a NULL buffer with a length; overlapping buffers; too
+ *   many keys; the pin is in use by another thread.
+ * - NOT_SUPPORTED: the storage is open with read_only.
+ * - OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
+ */
+damo_status damo_rows_pin(const damo_embedding *embedding,
+                          const int64_t *keys,
+                          size_t keys_len,
+                          float **rows,
+                          uint8_t *created,
+                          damo_pin **pin);
 
 /**
  * Sums the gradients at each position: row p of sums becomes the sum of those rows i of gradients

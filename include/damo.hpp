@@ -829,6 +829,69 @@ class begun_lookup {
   detail::handle<damo_lookup, damo_lookup_free> handle_;
 };
 
+// Rows that embedding::pin has copied, for a trainer with an optimizer of its own. Change them, and
+// commit; without commit nothing has changed. Its memory is used again for the next keys: have one
+// a thread. For one thread at a time. Keeps its storage open. See damo_rows_pin.
+//
+//     damo::pin rows;
+//     for (const sample& s : samples) {
+//       users.pin(s.keys, rows);
+//       for (std::size_t i = 0; i < rows.size(); ++i) step(rows.weights(i), rows.state(i), s);
+//       rows.commit();
+//     }
+class pin {
+ public:
+  pin() = default;
+
+  // The number of keys that were pinned, and are not committed yet.
+  std::size_t size() const noexcept { return rows_.size(); }
+  // The row of the key at a position: its weights, and then the optimizer's state. A key that was
+  // given twice has one row.
+  span<float> operator[](std::size_t position) const noexcept {
+    return {rows_[position], row_len_};
+  }
+  span<float> weights(std::size_t position) const noexcept { return {rows_[position], dim_}; }
+  span<float> state(std::size_t position) const noexcept {
+    return {rows_[position] + dim_, row_len_ - dim_};
+  }
+  // Whether commit makes the row of the key at a position.
+  bool is_new(std::size_t position) const noexcept { return created_[position] != 0; }
+
+  // Changes the rows in the storage: all of them, or none after an error. conflicts is what becomes
+  // of rows that others have changed since: "add" keeps both changes, "refuse" throws BUSY. The
+  // rows are not to be used afterwards.
+  void commit(const detail::text& conflicts = "add") {
+    detail::check(damo_pin_commit(raw_.get(), conflicts.c_str()));
+    rows_.clear();
+  }
+
+  const damo_pin* get() const noexcept { return raw_.get(); }
+
+ private:
+  friend class embedding;
+  struct deleter {
+    void operator()(damo_pin* raw) const noexcept { damo_pin_free(raw); }
+  };
+  void take(const damo_embedding* of, keys_view keys, std::size_t dim, std::size_t row_len) {
+    rows_.resize(keys.size());
+    created_.resize(keys.size());
+    damo_pin* raw = raw_.get();
+    const damo_status status =
+        damo_rows_pin(of, keys.data(), keys.size(), rows_.data(), created_.data(), &raw);
+    if (raw != raw_.get()) raw_.reset(raw);
+    if (status != DAMO_STATUS_OK) rows_.clear();
+    detail::check(status);
+    dim_ = dim;
+    row_len_ = row_len;
+  }
+
+  std::unique_ptr<damo_pin, deleter> raw_;
+  std::vector<float*> rows_;
+  std::vector<std::uint8_t> created_;
+  std::size_t dim_ = 0;
+  std::size_t row_len_ = 0;
+};
+
 // One group of a storage. Keeps its storage open.
 class embedding {
  public:
@@ -914,6 +977,15 @@ class embedding {
     all.norm = of.norm;
     all.largest = of.largest;
     return all;
+  }
+
+  // Copies the whole rows of keys into rows, to be changed there and committed. A key without a row
+  // gets the floats that its row begins with. Nothing is made and nothing is locked.
+  void pin(keys_view keys, damo::pin& rows) const { rows.take(get(), keys, dim_, row_len_); }
+  damo::pin pin(keys_view keys) const {
+    damo::pin rows;
+    pin(keys, rows);
+    return rows;
   }
 
   // Brings rows into memory in the background, for a trainer that knows its next batch. Returns at

@@ -22,6 +22,9 @@
 %ignore damo_step_apply_gradients;
 %ignore damo_step_clear;
 %ignore damo_rows;
+%ignore damo_rows_pin;
+%ignore damo_pin_commit;
+%ignore damo_pin_free;
 %ignore damo_table_lookup;
 %ignore damo_iterator_next;
 %ignore damo_storage_dump_with_progress;

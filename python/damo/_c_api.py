@@ -89,6 +89,10 @@ damo_status damo_embedding_finish_lookup(const damo_embedding *embedding,
     const damo_lookup *lookup, float *weights, size_t weights_len, int64_t *positions,
     size_t positions_len, size_t *changed);
 void damo_lookup_free(damo_lookup *lookup);
+damo_status damo_rows_pin(const damo_embedding *embedding, const int64_t *keys, size_t keys_len,
+    float **rows, uint8_t *created, damo_pin **pin);
+damo_status damo_pin_commit(damo_pin *pin, const char *conflicts);
+void damo_pin_free(damo_pin *pin);
 damo_status damo_embedding_apply_gradients(const damo_embedding *embedding, const int64_t *keys,
     size_t keys_len, const float *gradients, size_t gradients_len);
 damo_status damo_embedding_prefetch(const damo_embedding *embedding, const int64_t *keys,

@@ -111,6 +111,20 @@ impl Resident {
         }
     }
 
+    /// The row of a key, if it is still at `place` and nobody holds it.
+    #[inline(always)]
+    pub(crate) fn try_hold_at<'g>(
+        &self,
+        place: Place,
+        key: i64,
+        guard: &'g Guard,
+    ) -> Option<Row<'g>> {
+        match self.slab.get(guard).try_hold_of(place, key) {
+            Hold::Row(row) => Some(row),
+            Hold::Missed | Hold::Busy => None,
+        }
+    }
+
     #[cold]
     fn find_and_try_hold<'g>(&self, key: i64, guard: &'g Guard) -> Hold<'g> {
         let slab = self.slab.get(guard);

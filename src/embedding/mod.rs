@@ -14,6 +14,7 @@ mod insert;
 mod lookup;
 mod options;
 mod peek;
+mod pin;
 mod prefetch;
 mod record;
 mod step;
@@ -24,9 +25,10 @@ use std::sync::Arc;
 
 pub use begin_lookup::Lookup;
 pub use options::EmbeddingOptions;
+pub use pin::Pin;
 pub use together::{Given, apply_together};
 
-pub use crate::engine::rows::{Duplicates, Record, Summed};
+pub use crate::engine::rows::{Conflicts, Duplicates, Record, Summed};
 
 use attached::AttachedFilter;
 

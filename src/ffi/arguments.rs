@@ -27,6 +27,8 @@ impl Plain for usize {}
 impl Plain for f64 {}
 impl Plain for u32 {}
 impl Plain for *const f32 {}
+impl Plain for *mut f32 {}
+impl Plain for *mut super::damo_pin {}
 
 /// A handle that must not be NULL.
 ///

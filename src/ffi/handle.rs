@@ -46,6 +46,7 @@ kinds! {
     damo_table b"\xd4table-\xd4"
     damo_lookup b"\xd4lookup\xd4"
     damo_step b"\xd4step--\xd4"
+    damo_pin b"\xd4pin---\xd4"
 }
 
 /// The word of a freed handle, as long as nothing else uses its memory.

@@ -46,6 +46,7 @@ mod memory_maps;
 mod optimizer;
 mod own_stack;
 mod params;
+mod pin;
 mod rows;
 mod scheduler;
 mod status;
@@ -71,6 +72,7 @@ pub use last_error::*;
 pub use lookup::*;
 pub use optimizer::*;
 pub use params::*;
+pub use pin::*;
 pub use rows::*;
 pub use scheduler::*;
 pub use status::*;
@@ -84,6 +86,7 @@ pub use version::*;
 const fn usable_from_many_threads<T: Send + Sync>() {}
 const _: () = {
     usable_from_many_threads::<damo_lookup>();
+    usable_from_many_threads::<damo_pin>();
     usable_from_many_threads::<damo_initializer>();
     usable_from_many_threads::<damo_scheduler>();
     usable_from_many_threads::<damo_optimizer>();

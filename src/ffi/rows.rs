@@ -1,9 +1,13 @@
-//! `damo_rows_gather`: a row per distinct key becomes a row per key.
+//! `damo_rows_gather`: a row per distinct key becomes a row per key. `damo_rows_pin`: rows that the
+//! caller changes itself.
 
 use super::arguments::{bytes, check_all_apart};
-use super::{arguments, guard};
-use crate::error::damo_status;
+use super::pin::in_use;
+use super::{arguments, damo_embedding, damo_pin, guard, handle};
+use crate::embedding::Pin;
+use crate::error::{Error, damo_status};
 use crate::kernels::rows_gather;
+use crate::locks::Mutex;
 
 /// Copies the row at each position: row i of outputs becomes row positions[i] of rows.
 ///
@@ -47,4 +51,86 @@ pub unsafe extern "C" fn damo_rows_gather(
         };
         rows_gather(rows, positions, outputs)
     })
+}
+
+/// Pins rows: copies them for the caller to change, until damo_pin_commit brings them back.
+///
+/// - keys: keys_len keys, at most 2^20.
+/// - rows: room for keys_len addresses. Gets the address of each key's row: row_len floats, the dim
+///   weights and then the optimizer's state. row_len is what damo_optimizer_row_len gives for dim.
+///   A key given twice gives the same address twice. The rows lie one behind the other, in the
+///   order in which their keys first occur in keys.
+/// - created: keys_len bytes: 1 for a key whose row the commit makes, 0 for others. May be NULL.
+/// - pin: the address of a pin, or of NULL, which becomes a new pin. A pin that has rows already
+///   loses them, and its memory is used again: a trainer has one pin a thread. Free it with
+///   damo_pin_free.
+///
+/// A key without a row gets the floats that its row begins with. The padding key reads as zeros. A
+/// filter counts the keys as in damo_embedding_lookup. Nothing is made and nothing is locked before
+/// the commit: other calls go on, any number of pins can have the same rows, and a pin that is not
+/// committed has changed nothing.
+///
+/// The addresses are valid until the pin is committed, used again or freed. They belong to the pin,
+/// and only one thread at a time may use them.
+///
+/// Errors, after which the pin may have lost the rows that it had:
+/// - INVALID_ARGUMENT: a NULL handle or pin; a NULL buffer with a length; overlapping buffers; too
+///   many keys; the pin is in use by another thread.
+/// - NOT_SUPPORTED: the storage is open with read_only.
+/// - OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_rows_pin(
+    embedding: *const damo_embedding,
+    keys: *const i64,
+    keys_len: usize,
+    rows: *mut *mut f32,
+    created: *mut u8,
+    pin: *mut *mut damo_pin,
+) -> damo_status {
+    guard::status("damo_rows_pin", || {
+        let written = [
+            bytes(rows, keys_len, "rows"),
+            bytes(created, keys_len, "created"),
+            bytes(pin, 1, "pin"),
+        ];
+        check_all_apart(&[bytes(keys, keys_len, "keys")], &written)?;
+        // SAFETY: the contract of `arguments`; no written buffer overlaps another one.
+        let (embedding, keys, rows, pin) = unsafe {
+            (
+                arguments::handle(embedding, "embedding")?,
+                arguments::slice(keys, keys_len, "keys")?,
+                arguments::slice_mut(rows, keys_len, "rows")?,
+                arguments::out(pin, "pin")?,
+            )
+        };
+        let created = match created.is_null() {
+            true => None,
+            // SAFETY: as above.
+            false => Some(unsafe { arguments::slice_mut(created, keys_len, "created") }?),
+        };
+        // SAFETY: the contract of `arguments`: NULL or a live handle.
+        if let Some(known) = unsafe { arguments::optional_handle(pin.cast_const(), "*pin") }? {
+            let mut inner = known.inner.try_lock().ok_or_else(in_use)?;
+            embedding.inner.pin_rows(keys, &mut inner)?;
+            return give(&mut inner, rows, created);
+        }
+        let mut inner = embedding.inner.new_pin();
+        embedding.inner.pin_rows(keys, &mut inner)?;
+        give(&mut inner, rows, created)?;
+        *pin = handle::make(damo_pin { inner: Mutex::new(inner) });
+        Ok(())
+    })
+}
+
+/// Writes where each key's row is, and whether commit makes it.
+fn give(pin: &mut Pin, rows: &mut [*mut f32], created: Option<&mut [u8]>) -> Result<(), Error> {
+    let first = pin.rows_mut().as_mut_ptr();
+    for (position, address) in rows.iter_mut().enumerate() {
+        let range = pin.range_of(position).ok_or_else(|| Error::bug("a key has no copy"))?;
+        *address = first.wrapping_add(range.start);
+    }
+    for (position, created) in created.into_iter().flatten().enumerate() {
+        *created = u8::from(pin.is_new(position));
+    }
+    Ok(())
 }

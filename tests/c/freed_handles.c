@@ -38,6 +38,14 @@ static void *make_lookup(void) {
   return lookup;
 }
 static void *make_step(void) { return damo_step_new(storage, NULL); }
+static void *make_pin(void) {
+  float *row;
+  damo_pin *pin = NULL;
+  damo_embedding *pins = make_embedding();
+  CHECK_OK(damo_rows_pin(pins, &key, 1, &row, NULL, &pin));
+  damo_embedding_free(pins);
+  return pin;
+}
 static void *make_iterator(void) { return damo_iterator_new(storage, DAMO_ALL_GROUPS); }
 static void *make_table(void) { return damo_table_open("table"); }
 
@@ -51,6 +59,7 @@ static void free_embedding(void *handle) { damo_embedding_free(handle); }
 static void free_iterator(void *handle) { damo_iterator_free(handle); }
 static void free_lookup(void *handle) { damo_lookup_free(handle); }
 static void free_step(void *handle) { damo_step_free(handle); }
+static void free_pin(void *handle) { damo_pin_free(handle); }
 static void free_table(void *handle) { damo_table_free(handle); }
 
 static damo_status use_params(void *handle) { return damo_params_set_int(handle, "a", 1); }
@@ -93,6 +102,8 @@ static damo_status use_lookup(void *handle) {
   return status;
 }
 
+static damo_status use_pin(void *handle) { return damo_pin_commit(handle, NULL); }
+
 static const struct {
   const char *name;
   void *(*make)(void);
@@ -110,6 +121,7 @@ static const struct {
     {"table", make_table, free_table, use_table},
     {"lookup", make_lookup, free_lookup, use_lookup},
     {"step", make_step, free_step, use_step},
+    {"pin", make_pin, free_pin, use_pin},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 

@@ -18,6 +18,7 @@ mod groups;
 mod hogwild;
 mod insert_records;
 mod lookup;
+mod pins;
 mod sum_gradients;
 mod threads;
 mod warm_starts;

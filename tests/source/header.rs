@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The files that define the interface, in the order in which a reader meets the nouns. cbindgen
 /// follows the modules of a folder, in the order of its mod.rs.
-const FILES: [&str; 25] = [
+const FILES: [&str; 26] = [
     "error.rs",
     "ffi/version.rs",
     "ffi/abi_version.rs",
@@ -23,6 +23,7 @@ const FILES: [&str; 25] = [
     "ffi/lookup.rs",
     "ffi/embedding/mod.rs",
     "ffi/step/mod.rs",
+    "ffi/pin.rs",
     "ffi/iterator.rs",
     "ffi/table.rs",
     "ffi/executor.rs",

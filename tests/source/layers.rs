@@ -55,7 +55,7 @@ const ROOMS: [(&str, &str); 28] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 49] = [
+const ENGINE: [(&str, &str); 53] = [
     (
         "rows/together",
         "mod pool rights rows rows/apply_gradients rows/batch rows/change rows/dedup rows/guards \
@@ -82,6 +82,13 @@ const ENGINE: [(&str, &str); 49] = [
     ("replay", "group journal_document mod options rows rows/batch rows/part"),
     ("rows/clear", "mod rows"),
     ("rows/insert", "mod rows"),
+    (
+        "rows/commit",
+        "mod rows rows/change rows/guards rows/insert_records rows/part rows/row_copies",
+    ),
+    ("rows/few_commits", "mod rights rows rows/few_held rows/in_turns rows/kept rows/row_copies"),
+    ("rows/pin", "mod rows rows/batch rows/few rows/guards rows/load rows/row_copies"),
+    ("rows/row_copies", "group rows/insert_records rows/spread"),
     ("rows/insert_records", "group mod rows"),
     ("rows/make", "moment rows"),
     ("rows/sum_gradients", "mod rows rows/batch rows/part"),

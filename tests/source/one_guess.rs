@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const NOUNS: [&str; 23] = [
+const NOUNS: [&str; 24] = [
     "abi_version",
     "embedding",
     "executor",
@@ -21,6 +21,7 @@ const NOUNS: [&str; 23] = [
     "lookup",
     "optimizer",
     "params",
+    "pin",
     "rows",
     "scheduler",
     "status",

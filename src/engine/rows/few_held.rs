@@ -1,11 +1,12 @@
-//! Holding the rows of few keys: what small calls do that change rows beside others (`few_changes`).
+//! Holding the rows of few keys: what small calls do that change rows beside others (`few_changes`,
+//! `few_commits`).
 
 use crossbeam_epoch::Guard;
 
 use super::few::AT_ONCE;
 use super::kept::FEW;
 use super::{OpenGroup, lines};
-use crate::cache::{Hold, Row, hash};
+use crate::cache::{Hold, Place, Row, hash};
 
 /// The index of a key fits a byte.
 const _: () = assert!(FEW <= 256);
@@ -36,6 +37,33 @@ impl OpenGroup {
                     Hold::Row(_) | Hold::Missed => return false,
                     Hold::Busy => return self.hold_in_order(keys, rows, guard, wanted),
                 }
+            }
+        }
+        true
+    }
+
+    /// As [`OpenGroup::hold_all`], for rows that were at `places` a while ago.
+    pub(super) fn hold_again<'g, const N: usize>(
+        &self,
+        (keys, places): (&[i64], &[Place]),
+        rows: &mut Rows<'g, N>,
+        guard: &'g Guard,
+    ) -> bool {
+        // A processor waits with the next row until it has the latch of this one.
+        let lines = lines(self.row_len);
+        for (&key, place) in keys.iter().zip(places) {
+            self.cache.resident(hash(key)).prefetch_row(*place, lines, guard);
+        }
+        for ((&key, place), row) in keys.iter().zip(places).zip(rows.iter_mut()) {
+            let resident = self.cache.resident(hash(key));
+            *row = resident.try_hold_at(*place, key, guard);
+            if row.is_some() {
+                continue;
+            }
+            match resident.try_hold(*place, key, guard) {
+                Hold::Row(held) => *row = Some(held),
+                Hold::Missed => return false,
+                Hold::Busy => return self.hold_in_order(keys, rows, guard, |_| true),
             }
         }
         true

@@ -60,12 +60,12 @@ impl OpenGroup {
 }
 
 /// An update count among floats: the bits of its two halves.
-fn count_floats(count: u64) -> [f32; COUNT_FLOATS] {
+pub(super) fn count_floats(count: u64) -> [f32; COUNT_FLOATS] {
     [f32::from_bits(count as u32), f32::from_bits((count >> 32) as u32)]
 }
 
 /// The count of such floats.
-fn count_of(floats: &[f32]) -> u64 {
+pub(super) fn count_of(floats: &[f32]) -> u64 {
     floats.iter().rev().fold(0, |count, float| count << 32 | u64::from(float.to_bits()))
 }
 

@@ -23,7 +23,7 @@ impl OpenGroup {
     }
 
     /// Writes a row's initial weights and state.
-    fn fill_first(&self, key: i64, row: &mut [f32]) {
+    pub(super) fn fill_first(&self, key: i64, row: &mut [f32]) {
         let (weights, state) = row.split_at_mut(self.dim);
         self.fill_first_weights(key, weights);
         self.optimizer.begin(state);

@@ -3,9 +3,9 @@
 //!
 //! Every call brings the rows that it needs into memory (`load`). A call that changes rows appends
 //! itself to the journal and changes them (`change`). Reading calls lock a shard at a time and
-//! nothing else. Rows change in the journal's order. Steps of few keys hold their rows
-//! (`few_changes`). Other steps, inserts and deletes take turns (`in_turns`). Clear, import and
-//! set_step hold the lock `change` alone.
+//! nothing else. Rows change in the journal's order. Steps and commits of few keys hold their rows
+//! (`few_changes`, `few_commits`). Other steps, inserts and deletes take turns (`in_turns`). Clear,
+//! import, set_step and other commits hold the lock `change` alone.
 
 mod ahead;
 mod apply_gradients;
@@ -13,10 +13,12 @@ mod batch;
 mod begin_lookup;
 mod change;
 mod clear;
+mod commit;
 mod dedup;
 mod delete;
 mod few;
 mod few_changes;
+mod few_commits;
 mod few_held;
 mod finish_lookup;
 mod guards;
@@ -30,8 +32,10 @@ mod lookup;
 mod make;
 mod part;
 mod peek;
+mod pin;
 mod record;
 mod replace;
+mod row_copies;
 mod set_step;
 mod spread;
 mod sum_gradients;
@@ -44,6 +48,8 @@ pub(crate) use begin_lookup::BegunLookup;
 pub(crate) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;
+pub use row_copies::Conflicts;
+pub(crate) use row_copies::RowCopies;
 pub use sum_gradients::Summed;
 pub(crate) use together::OfGroup;
 

@@ -1,0 +1,71 @@
+// damo::pin: rows that a trainer changes itself.
+
+#include "damo.hpp"
+#include "support/throws.hpp"
+
+#include <thread>
+#include <utility>
+
+namespace {
+
+// w += 1, and the state counts.
+void step(const damo::pin& rows) {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (float& weight : rows.weights(i)) weight += 1;
+    rows.state(i)[0] += 1;
+  }
+}
+
+}  // namespace
+
+int main() {
+  const damo::storage storage("storage");
+  const damo::embedding users(storage, damo::optimizer("none", {{"state", 1}}),
+                              damo::initializer("zeros"), 2);
+
+  damo::pin rows;
+  CHECK(rows.size() == 0 && rows.get() == nullptr);
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "pin is NULL", [&] { rows.commit(); });
+  users.pin({7, 8, 7}, rows);
+  CHECK(rows.size() == 3 && rows.is_new(0) && rows[0].size() == 3 && rows.state(1).size() == 1);
+  CHECK(rows[0].data() == rows[2].data() && rows[1].data() == rows[0].data() + 3);
+  step(rows);
+  CHECK(users.lookup({8}) == std::vector<float>(2, 0));
+  rows.commit();
+  CHECK(rows.size() == 0);
+  CHECK(users.record(7).data == std::vector<float>(3, 2) && users.record(7).update_num == 1);
+  CHECK(users.record(8).data == std::vector<float>(3, 1));
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "has no rows", [&] { rows.commit(); });
+
+  // Not committed, not changed. A conflict is refused or added.
+  {
+    const damo::pin dropped = users.pin({7});
+    CHECK(!dropped.is_new(0));
+    step(dropped);
+  }
+  users.pin({7}, rows);
+  damo::pin other = users.pin({7});
+  step(other);
+  other.commit();
+  step(rows);
+  throws(DAMO_STATUS_BUSY, "key 7 was changed", [&] { rows.commit("refuse"); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "'add' or 'refuse'", [&] { rows.commit("replace"); });
+  damo::pin moved = std::move(rows);
+  moved.commit();
+  CHECK(users.record(7).data == std::vector<float>(3, 4));
+
+  // A pin a thread.
+  const auto train = [&users] {
+    damo::pin of_thread;
+    for (int sample = 0; sample < 1000; ++sample) {
+      users.pin({7, 100 + sample % 5}, of_thread);
+      step(of_thread);
+      of_thread.commit();
+    }
+  };
+  std::thread one(train), two(train);
+  one.join();
+  two.join();
+  CHECK(users.record(7).data == std::vector<float>(3, 2004));
+  CHECK(users.record(104).update_num == 400);
+}
