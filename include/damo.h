@@ -1851,6 +1851,8 @@ damo_status damo_step_apply_gradients(damo_step *step,
  * - BUSY: another thread is using the step.
  */
 damo_status damo_step_clear(damo_step *step);
+
+/**
  * Frees a pin. Rows that were not committed stay as they are in the storage. NULL is a no-op.
  */
 void damo_pin_free(damo_pin *pin);

@@ -43,6 +43,7 @@ from ._kernels import (
 from ._key_hash import key_hash, key_hashes
 from ._library import VERSION as __version__
 from ._lookup import Lookup
+from ._pin import Pin
 from ._records import Record, Records
 from ._step import Step
 from ._storage import DumpResult, Storage, open_storages
@@ -137,6 +138,7 @@ __all__ = [
     "OutOfMemoryError",
     "PanicError",
     "Parameters",
+    "Pin",
     "PoisonedError",
     "PolynomialDecay",
     "PyDamo",

@@ -9,6 +9,7 @@ Duplicates = Literal["sum", "mean", "sequential"]
 DumpFormat = Literal["table", "classic", "counted"]
 ImportFormat = Literal["auto", "checkpoint", "classic", "counted"]
 ValueType = Literal["float32", "float16", "int8"]
+Conflicts = Literal["add", "refuse"]
 BagMode = Literal["sum", "mean", "max"]
 
 OptimizerName = Literal[

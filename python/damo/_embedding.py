@@ -13,6 +13,7 @@ from ._filter import Filter
 from ._handles import Handle
 from ._lookup import Lookup
 from ._params import Params
+from ._pin import Pin
 from ._records import Record, Records
 from .initializers import Initializer
 from .optimizers import Optimizer
@@ -179,6 +180,14 @@ class Embedding(Handle):
         out: as for lookup.
         """
         return Lookup(self, keys, out)
+
+    def pin(self, keys: Any) -> Pin:
+        """Copies the whole rows of keys, to be changed in the Pin and committed.
+
+        For a program with an optimizer of its own: see damo.NoOptimizer. A filter counts the keys
+        as in lookup.
+        """
+        return Pin(self, keys)
 
     def prefetch(self, keys: Any) -> None:
         """Brings the rows of keys into memory in the background, and returns at once.

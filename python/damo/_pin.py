@@ -1,0 +1,95 @@
+"""Pin: rows that the program changes itself, and commits."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _arrays, _c_api
+from ._choices import Conflicts
+from ._handles import Handle
+
+if TYPE_CHECKING:
+    from ._embedding import Embedding
+
+
+class Pin(Handle):
+    """Whole rows, for a program with an optimizer of its own. Embedding.pin makes it.
+
+    keys: the distinct keys, in the order in which they were given first.
+    rows: float32 of shape (keys.size, row_len): each key's weights, then the optimizer's state.
+    weights, state: the two parts of rows. Change them in place, and call commit.
+    is_new: bool, a key each: True if commit makes its row. Until then it has the floats that the
+    row begins with.
+    positions: where in rows the row of each given key is, with the shape of the given keys.
+
+    Nothing is made and nothing is locked before commit. A pin that is not committed has changed
+    nothing. For one thread at a time.
+    """
+
+    def __init__(self, embedding: Embedding, keys: Any) -> None:
+        numbers = _arrays.keys(keys)
+        flat = numbers.reshape(-1)
+        addresses = np.empty(flat.size, np.uintp)
+        created = np.empty(flat.size, np.uint8)
+        super().__init__(
+            _new,
+            _c_api.damo_pin_free,
+            embedding._use(),
+            _arrays.address(flat),
+            flat.size,
+            _arrays.address(addresses),
+            _arrays.address(created),
+        )
+        row_bytes = 4 * embedding._row_len
+        self._first = int(addresses.min()) if flat.size else 0
+        positions = (addresses - np.uintp(self._first)).astype(np.int64) // row_bytes
+        _, first = np.unique(positions, return_index=True)
+        self.keys = flat[first]
+        self.is_new = created[first].view(np.bool_)
+        self.positions = positions.reshape(numbers.shape)
+        self.rows = np.empty((first.size, embedding._row_len), np.float32)
+        ctypes.memmove(self.rows.ctypes.data, self._first, self.rows.nbytes)
+        self._dim = embedding.dim
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The weights in rows."""
+        return self.rows[:, : self._dim]
+
+    @property
+    def state(self) -> np.ndarray:
+        """The optimizer's state in rows."""
+        return self.rows[:, self._dim :]
+
+    def commit(self, conflicts: Conflicts = "add") -> None:
+        """Changes the rows in the storage as rows was changed: all of them, or none. Then closes.
+
+        conflicts: what becomes of rows that were changed since by others. With "add" each float
+        gets what was added to it here, so no change is lost. With "refuse" raises BusyError: pin
+        the rows again.
+
+        The padding key, and keys that a filter does not admit, are left out. Each row counts an
+        update. The step stays. Raises ValueError for rows with NaN or infinite floats. After an
+        error nothing has changed, and the pin can be committed again.
+        """
+        shape = (self.keys.size, self.rows.shape[1])
+        _arrays.floats(self.rows, "rows", (shape,))
+        word = _c_api.text(conflicts, "conflicts")
+        # Keeps the pin's memory alive if another thread closes it meanwhile.
+        owner = self._use()
+        try:
+            ctypes.memmove(self._first, self.rows.ctypes.data, self.rows.nbytes)
+            _c_api.damo_pin_commit(owner, word)
+        finally:
+            del owner
+        self.close()
+
+
+def _new(*arguments: Any) -> int | None:
+    """A new pin's address."""
+    pin = ctypes.c_void_p()
+    _c_api.damo_rows_pin(*arguments, ctypes.byref(pin))
+    return pin.value

@@ -1,0 +1,74 @@
+"""Embedding.pin and Pin.commit, with NoOptimizer."""
+
+import threading
+
+import numpy as np
+
+import damo
+from support import Case
+
+
+class Pins(Case):
+    def own(self, **options):
+        none = damo.NoOptimizer(1, initial_accumulator_value=0.5)
+        options = {"initializer": damo.Zeros(), **options}
+        return self.storage().embedding("own", dim=2, optimizer=none, **options)
+
+    def test_rows_are_changed_and_committed(self):
+        users = self.own(initializer=damo.Ones(), padding_key=0)
+        pin = users.pin([[7, 8], [7, 0]])
+        np.testing.assert_array_equal(pin.keys, [7, 8, 0])
+        np.testing.assert_array_equal(pin.positions, [[0, 1], [0, 2]])
+        np.testing.assert_array_equal(pin.is_new, [True, True, False])
+        np.testing.assert_array_equal(pin.rows, [[1, 1, 0.5], [1, 1, 0.5], [0, 0, 0]])
+        pin.weights[0] *= 3
+        pin.state[:] += 1
+        self.assertEqual(users.peek([7])[1], [False])
+        pin.commit()
+        self.assertTrue(pin.closed)
+        self.assertRaises(damo.ClosedError, pin.commit)
+        record = users.record(7)
+        np.testing.assert_array_equal(record.weights, [3, 3])
+        np.testing.assert_array_equal(record.state, [1.5])
+        self.assertEqual((record.update_num, users.step), (1, 0))
+        self.assertRaises(KeyError, users.record, 0)
+        pin = users.pin(7)
+        pin.rows += 5
+        pin.close()
+        np.testing.assert_array_equal(users.record(7).weights, [3, 3])
+        users.pin([]).commit()
+
+    def test_conflicts(self):
+        users = self.own()
+        one, two = users.pin([1]), users.pin([1, 2])
+        one.rows += 1
+        two.rows += 2
+        two.commit()
+        self.assert_fails(damo.BusyError, ["key 1 was changed"], one.commit, "refuse")
+        self.assert_fails(ValueError, ["'add' or 'refuse'"], one.commit, "replace")
+        one.rows[0, 1] = np.nan
+        self.assert_fails(ValueError, ["key 1 (column 1)", "NaN"], one.commit)
+        one.rows[0, 1] = 1
+        one.commit()
+        np.testing.assert_array_equal(users.record(1).weights, [3, 3])
+        np.testing.assert_array_equal(users.record(1).state, [3.5])
+
+    def test_threads_lose_nothing(self):
+        users = self.own()
+
+        def train():
+            for key in range(200):
+                pin = users.pin([0, key % 7 + 1])
+                pin.rows += 1
+                pin.commit()
+
+        threads = [threading.Thread(target=train) for _ in range(3)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        np.testing.assert_array_equal(users.record(0).weights, [600, 600])
+        self.assertEqual(users.record(0).update_num, 600)
+
+    def test_gradients_are_refused(self):
+        users = self.own()
+        gradients = np.ones((1, 2), np.float32)
+        self.assert_fails(ValueError, ["takes no steps"], users.apply_gradients, [1], gradients)
