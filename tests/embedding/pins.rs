@@ -410,6 +410,30 @@ fn a_checkpoint_has_whole_commits() {
 }
 
 #[test]
+fn a_row_that_expires_while_it_is_pinned_is_made_anew() {
+    const START: u64 = 1_795_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(dir.path(), 10, &Params::new()).unwrap();
+    storage.set_clock_for_test(START).unwrap();
+    let embedding = own(&storage, 0);
+    embedding.insert(&[1, 2], &[5.0; 2 * DIM]).unwrap();
+    let mut pin = embedding.new_pin();
+    embedding.pin_rows(&[1, 2], &mut pin).unwrap();
+    add(&mut pin, 2, 1.0);
+    storage.set_clock_for_test(START + 10_000).unwrap();
+    failure(pin.commit(Conflicts::Refuse), Status::Busy);
+    assert_eq!(peek(&embedding, &[1, 2]).1, [0, 0]);
+    pin.commit(Conflicts::Add).unwrap();
+    let record = embedding.record(2).unwrap();
+    assert_eq!((record.data, record.update_num), (vec![2.0, 2.0, 2.0, 1.5, 1.5], 1));
+    assert_eq!(record.update_time, START + 10_000);
+    // A pin reads it as gone, too.
+    storage.set_clock_for_test(START + 20_000).unwrap();
+    embedding.pin_rows(&[1], &mut pin).unwrap();
+    assert!(pin.is_new(0) && pin.rows_mut() == first());
+}
+
+#[test]
 fn a_pin_outlives_its_embedding_and_takes_another() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(&dir.path().join("a"));
