@@ -1721,10 +1721,20 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
 /**
  * Makes a step without parts. Free it with damo_step_free.
  *
- * - options: may be NULL. There are none yet.
+ * - options: may be NULL. Names; each is a limit > 0, and has no default:
+ *
+ * ```text
+ *     clip_value      of each float of a gradient, as torch.nn.utils.clip_grad_value_
+ *     clip_row_norm   of the 2-norm of each key's gradient
+ *     clip_norm       of the 2-norm of the gradients of all keys together, over all groups, as
+ *                     torch.nn.utils.clip_grad_norm_; damo_step_gradient_norm returns the norm
+ * ```
+ *
+ * Gradients are clipped in this order, after those of a key were added up. A gradient whose norm
+ * is beyond its limit is multiplied by limit / (norm + 1e-6), as in torch.
  *
  * Returns NULL on failure and sets the last error:
- * - INVALID_ARGUMENT: a NULL storage; an option.
+ * - INVALID_ARGUMENT: a NULL storage; a wrong option.
  * - FORKED.
  */
 damo_step *damo_step_new(const damo_storage *storage, const damo_params *options);
@@ -1842,6 +1852,18 @@ damo_status damo_step_peek(damo_step *step, const damo_rows *outputs, size_t par
 damo_status damo_step_apply_gradients(damo_step *step,
                                       const damo_rows *gradients,
                                       size_t parts_len);
+
+/**
+ * Writes the 2-norm of the gradients of all keys together to *norm: that of the latest
+ * damo_step_apply_gradients, before the option clip_norm made them smaller. It is added up in
+ * double precision, over the sums of each key.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL handle or norm; a step without the option clip_norm; no
+ *   damo_step_apply_gradients has succeeded since the step was made.
+ * - BUSY: another thread is using the step.
+ */
+damo_status damo_step_gradient_norm(damo_step *step, double *norm);
 
 /**
  * Removes all parts of a step. Their memory is kept for the next ones.

@@ -1138,6 +1138,14 @@ class step {
     detail::check(damo_step_apply_gradients(get(), rows.data(), rows.size()));
   }
 
+  // The 2-norm of the latest gradients of all keys together, before they were clipped. The step
+  // needs the option clip_norm.
+  double gradient_norm() const {
+    double norm = 0;
+    detail::check(damo_step_gradient_norm(get(), &norm));
+    return norm;
+  }
+
   // Removes all parts.
   void clear() {
     detail::check(damo_step_clear(get()));

@@ -126,6 +126,7 @@ damo_status damo_step_add_bags(damo_step *step, const damo_embedding *embedding,
     bool has_last_offset, const char *pooling, const float *weights);
 damo_status damo_step_lookup(damo_step *step, const damo_rows *outputs, size_t parts_len);
 damo_status damo_step_peek(damo_step *step, const damo_rows *outputs, size_t parts_len);
+damo_status damo_step_gradient_norm(damo_step *step, double *norm);
 damo_status damo_step_apply_gradients(damo_step *step, const damo_rows *gradients,
     size_t parts_len);
 damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);

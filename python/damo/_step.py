@@ -58,6 +58,7 @@ class Step(StepHandle):
         features: Mapping[str, Embedding],
         pooling: Mapping[str, BagMode | None] | None,
         include_last_offset: bool,
+        **clip: float | None,
     ) -> None:
         self._features = checked(storage, features, pooling)
         if not isinstance(include_last_offset, bool):
@@ -68,7 +69,7 @@ class Step(StepHandle):
         # The shapes of the latest keys or bags; None: nothing was read yet, or reading has failed.
         self._shapes: list[Shape] | None = None
         self._turn = ForkSafeLock()
-        super().__init__(storage)
+        super().__init__(storage, **clip)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -84,6 +85,15 @@ class Step(StepHandle):
     def dim(self) -> int:
         """The number of columns of a matrix with all features."""
         return self._features[-1].columns.stop
+
+    @property
+    def gradient_norm(self) -> float:
+        """The 2-norm of the latest gradients of all keys together, before they were clipped.
+
+        Raises ValueError without clip_norm, and before the first apply_gradients.
+        """
+        with self._alone():
+            return self._norm()
 
     def __repr__(self) -> str:
         named = (

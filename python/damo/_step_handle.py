@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from . import _c_api
 from ._handles import Handle
+from ._params import Params
 
 if TYPE_CHECKING:
     from ._embedding import Embedding
@@ -22,12 +24,13 @@ class StepHandle(Handle):
     must stay as it is during the call.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, **options: float | None) -> None:
         self.storage = storage
         # The structures for a call, and the array that has them. They are used again.
         self._fields: list[_c_api.Rows] = []
         self._array: Any = None
-        super().__init__(_c_api.damo_step_new, _c_api.damo_step_free, storage._use(), None)
+        bag = Params(options)
+        super().__init__(_c_api.damo_step_new, _c_api.damo_step_free, storage._use(), bag._use())
         storage._adopt(self)
 
     def _clear(self) -> None:
@@ -69,6 +72,12 @@ class StepHandle(Handle):
     def _look(self, outputs: Sequence[Rows]) -> None:
         """As _look_up, but makes no row: a key without one reads as zeros."""
         self._call(_c_api.damo_step_peek, outputs)
+
+    def _norm(self) -> float:
+        """The norm of the latest gradients, with the option clip_norm."""
+        return _c_api.read(
+            ctypes.c_double, lambda norm: _c_api.damo_step_gradient_norm(self._use(), norm)
+        )
 
     def _apply(self, gradients: Sequence[Rows]) -> None:
         """Steps the rows of all parts with the gradients of their outputs, in one transaction."""

@@ -236,6 +236,9 @@ class Storage(Handle):
         *,
         pooling: Mapping[str, BagMode | None] | None = None,
         include_last_offset: bool = False,
+        clip_value: float | None = None,
+        clip_row_norm: float | None = None,
+        clip_norm: float | None = None,
     ) -> Step:
         """A Step: several embeddings of this storage that are read and stepped together.
 
@@ -244,10 +247,21 @@ class Storage(Handle):
         pooling: "sum", "mean" or "max" by the names of features whose results are one row a bag.
         Other features have a row a key. padding_key is left out of bags.
         include_last_offset: whether offsets also have the number of keys at their end.
+        clip_value, clip_row_norm, clip_norm: limits of gradients, applied in this order once those
+        of a key were added up; None: no limit. They are for each float, for the 2-norm of each key,
+        and for the 2-norm of all keys of all features together, which gradient_norm then has.
 
         Raises TypeError or ValueError for a wrong argument, and for two embeddings of one group.
         """
-        return Step(self, features, pooling, include_last_offset)
+        return Step(
+            self,
+            features,
+            pooling,
+            include_last_offset,
+            clip_value=clip_value,
+            clip_row_norm=clip_row_norm,
+            clip_norm=clip_norm,
+        )
 
     def _group(self, name_or_group: str | SupportsIndex) -> int:
         if not isinstance(name_or_group, str):

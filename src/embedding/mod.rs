@@ -28,7 +28,7 @@ pub use options::EmbeddingOptions;
 pub use pin::Pin;
 pub use together::{Given, apply_together};
 
-pub use crate::engine::rows::{Conflicts, Duplicates, Record, Summed};
+pub use crate::engine::rows::{Clip, Conflicts, Duplicates, Record, Summed};
 
 use attached::AttachedFilter;
 

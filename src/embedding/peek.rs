@@ -13,16 +13,11 @@ impl Embedding {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when a buffer has the wrong length; `IO`, `CORRUPTION`.
-    pub fn peek(
-        &self,
-        keys: &[i64],
-        weights: &mut [f32],
-        mut found: Option<&mut [u8]>,
-    ) -> Result<()> {
+    pub fn peek(&self, keys: &[i64], weights: &mut [f32], found: Option<&mut [u8]>) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
         found.as_ref().map_or(Ok(()), |found| check_found(found.len(), keys.len()))?;
-        let peeked = self.peek_found(keys, weights, found.as_deref_mut());
+        let peeked = self.peek_found(keys, weights, found);
         peeked.map_err(|error| self.storage.in_dir(error))
     }
 

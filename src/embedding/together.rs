@@ -1,7 +1,7 @@
 //! Apply gradients to several embeddings of a storage together.
 
 use super::Embedding;
-use crate::engine::rows::{Duplicates, Gradients, OfGroup};
+use crate::engine::rows::{Clip, Duplicates, Gradients, OfGroup};
 use crate::error::Result;
 use crate::memory::{filled, room_for};
 use crate::storage::Storage;
@@ -23,9 +23,15 @@ pub struct Given<'a> {
 /// or their mean is taken with the option duplicates "mean". Otherwise rows change as with
 /// [`Embedding::apply_gradients`].
 ///
+/// Returns the norm of all gradients, if `clip` has a limit for it.
+///
 /// # Errors
 /// As [`Embedding::apply_gradients`]. Nothing has changed in any group.
-pub fn apply_together(storage: &Storage, given: &mut [Given<'_>]) -> Result<()> {
+pub fn apply_together(
+    storage: &Storage,
+    given: &mut [Given<'_>],
+    clip: &Clip,
+) -> Result<Option<f64>> {
     let _call = storage.begin_call()?;
     let engine = storage.engine();
     engine.check_writable()?;
@@ -49,5 +55,5 @@ pub fn apply_together(storage: &Storage, given: &mut [Given<'_>]) -> Result<()> 
         };
         groups.push(OfGroup::new(&embedding.table, gradients, admitted.as_deref())?);
     }
-    engine.apply_together(&groups).map_err(|error| storage.in_dir(error))
+    engine.apply_together(&groups, clip).map_err(|error| storage.in_dir(error))
 }

@@ -18,7 +18,7 @@ use super::entry::{
 };
 use super::measure::{self, Lengths, is_empty, is_headerless};
 use super::names::{self, failed};
-use super::read_payload::ReadPayload;
+use super::read_payload::{OfGroup, ReadPayload};
 use super::sections::Section;
 use super::segment::list;
 use crate::error::{Error, Result, Status};
@@ -393,7 +393,7 @@ fn hand_over_step(
 ) -> Result<()> {
     let wrong = || position.damaged("a step of the wrong length");
     let mut calls = Vec::new();
-    for (section, keys, floats) in payload.sections().ok_or_else(wrong)? {
+    for OfGroup { section, keys, floats } in payload.sections().ok_or_else(wrong)? {
         let Section { group, config, step, rate, .. } = section;
         let head = Head { kind: CallKind::Gradients, group, config, step, rate, ..read.head };
         let floats_a_key = replay.floats_a_key(&head).map_err(|error| position.name(error))?;

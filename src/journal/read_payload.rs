@@ -11,6 +11,13 @@ pub(super) struct ReadPayload {
     len: usize,
 }
 
+/// What a step has of one group.
+pub(super) struct OfGroup<'a> {
+    pub(super) section: Section,
+    pub(super) keys: &'a [i64],
+    pub(super) floats: &'a [f32],
+}
+
 impl ReadPayload {
     /// Room for a payload of so many bytes, to be written.
     ///
@@ -42,7 +49,7 @@ impl ReadPayload {
     }
 
     /// What a step has of each group; None if it does not fit together.
-    pub(super) fn sections(&self) -> Option<Vec<(Section, &[i64], &[f32])>> {
+    pub(super) fn sections(&self) -> Option<Vec<OfGroup<'_>>> {
         let (sections, table) = sections::decode(self.bytes())?;
         let keys: usize = sections.iter().map(|section| section.keys as usize).sum();
         let (keys, floats) = self.bytes()[table..].split_at(8 * keys);
@@ -53,7 +60,7 @@ impl ReadPayload {
             let (of_keys, of_floats);
             (of_keys, keys) = keys.split_at(section.keys as usize);
             (of_floats, floats) = floats.split_at(section.floats as usize);
-            parts.push((section, of_keys, of_floats));
+            parts.push(OfGroup { section, keys: of_keys, floats: of_floats });
         }
         Some(parts)
     }

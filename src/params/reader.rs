@@ -147,7 +147,12 @@ impl<'a> ParamReader<'a> {
         }
     }
 
-    fn float_if_set(&mut self, names: &[&'static str], range: FloatRange) -> Result<Option<f64>> {
+    /// As [`ParamReader::float`], without a default.
+    pub fn float_if_set(
+        &mut self,
+        names: &[&'static str],
+        range: FloatRange,
+    ) -> Result<Option<f64>> {
         let Some((name, value)) = self.take(names)? else { return Ok(None) };
         let float = match value {
             Value::Float(float) => Some(*float),

@@ -81,9 +81,27 @@ impl Step {
             let gradients = work.whole().unwrap_or_else(|| work.group.floats(embedding.dim()));
             given.push(Given { embedding, keys: work.group.keys(), gradients });
         }
-        apply_together(&self.storage, &mut given).map_err(|error| match error.status() {
+        let applied = apply_together(&self.storage, &mut given, &self.clip);
+        self.norm = applied.map_err(|error| match error.status() {
             Status::InvalidArgument => first_wrong(gradients).unwrap_or(error),
             _ => error,
+        })?;
+        Ok(())
+    }
+}
+
+impl Step {
+    /// The 2-norm of the gradients of all keys together: those of the latest call of
+    /// [`Step::apply_gradients`], before the option clip_norm made them smaller.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a step without the option, and before the first call.
+    pub fn gradient_norm(&self) -> Result<f64> {
+        self.norm.ok_or_else(|| {
+            Error::invalid(match self.clip.norm {
+                None => "the step has no option clip_norm; it is needed to measure the norm",
+                Some(_) => "no gradients were applied yet; call damo_step_apply_gradients first",
+            })
         })
     }
 }

@@ -12,9 +12,10 @@ mod part;
 
 use std::sync::Arc;
 
-use crate::embedding::Embedding;
+use crate::embedding::{Clip, Embedding};
 use crate::error::{Error, Result};
 use crate::kernels::{Rows, RowsMut};
+use crate::params::{FloatRange, Params};
 use crate::storage::Storage;
 use group::StepGroup;
 use part::Part;
@@ -31,12 +32,36 @@ pub struct Step {
     /// One an embedding, in the order of their first parts. The others wait likewise.
     groups: Vec<StepGroup>,
     groups_len: usize,
+    clip: Clip,
+    /// The norm of the latest gradients, if it was measured.
+    norm: Option<f64>,
 }
 
 impl Step {
     /// A step without parts.
     pub fn new(storage: Storage) -> Step {
-        Step { storage, parts: Vec::new(), parts_len: 0, groups: Vec::new(), groups_len: 0 }
+        Step {
+            storage,
+            parts: Vec::new(),
+            parts_len: 0,
+            groups: Vec::new(),
+            groups_len: 0,
+            clip: Clip::default(),
+            norm: None,
+        }
+    }
+
+    /// As [`Step::new`], with the options clip_value, clip_row_norm and clip_norm.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for an option that is none, or a value that is not accepted.
+    pub fn with_options(storage: Storage, options: &Params) -> Result<Step> {
+        let mut reader = options.reader("step");
+        let mut limit = |name| reader.float_if_set(&[name], FloatRange::POSITIVE);
+        let value = limit("clip_value")?.map(|limit| limit.min(f64::from(f32::MAX)) as f32);
+        let clip = Clip { value, row_norm: limit("clip_row_norm")?, norm: limit("clip_norm")? };
+        reader.finish()?;
+        Ok(Step { clip, ..Step::new(storage) })
     }
 
     /// How many parts there are.

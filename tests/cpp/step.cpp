@@ -126,6 +126,17 @@ void memory_is_used_again(const damo::storage& storage) {
   throws(DAMO_STATUS_INVALID_ARGUMENT, "after it was moved from", [&] { step.clear(); });
 }
 
+void gradients_are_clipped(const damo::storage& storage) {
+  const damo::embedding a = open(storage, 0, 1, 20);
+  damo::step step(storage, {{"clip_norm", 2.5}});
+  step.add(a, {7, 8});
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "no gradients were applied", [&] { step.gradient_norm(); });
+  step.apply_gradients(std::vector<float>{3, 4});
+  CHECK(step.gradient_norm() == 5);
+  const std::vector<float> rows = a.lookup({7, 8});
+  CHECK(rows[1] / rows[0] > 1.333f && rows[1] / rows[0] < 1.334f);
+}
+
 void what_is_wrong_throws(const damo::storage& storage) {
   const damo::embedding one = open(storage, 1, 1, 8), two = open(storage, 1, 2, 9);
   damo::step step(storage);
@@ -170,5 +181,6 @@ int main() {
   bags_have_weights_a_last_offset_and_integers_of_any_kind(storage);
   other_layouts_are_spans_of_rows(storage);
   memory_is_used_again(storage);
+  gradients_are_clipped(storage);
   what_is_wrong_throws(storage);
 }

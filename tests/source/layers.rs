@@ -19,7 +19,7 @@ const ROOMS: [(&str, &str); 28] = [
          threads",
     ),
     ("bin", "engine error file_size_limit params storage table"),
-    ("step", "bags embedding error kernels memory optimizer storage"),
+    ("step", "bags embedding engine error kernels memory optimizer params storage"),
     ("embedding", "engine error filter initializer limits locks memory optimizer params storage"),
     ("fuzzing", "engine error journal seqno"),
     (
@@ -55,11 +55,11 @@ const ROOMS: [(&str, &str); 28] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 53] = [
+const ENGINE: [(&str, &str); 54] = [
     (
         "rows/together",
-        "mod pool rights rows rows/apply_gradients rows/batch rows/change rows/dedup rows/guards \
-         rows/part turns",
+        "mod pool rights rows rows/apply_gradients rows/batch rows/change rows/clip rows/dedup \
+         rows/guards rows/part turns",
     ),
     (
         "rows/apply_gradients",
@@ -91,6 +91,7 @@ const ENGINE: [(&str, &str); 53] = [
     ("rows/row_copies", "group rows/insert_records rows/spread"),
     ("rows/insert_records", "group mod rows"),
     ("rows/make", "moment rows"),
+    ("rows/clip", "rows/part rows/sum_gradients"),
     ("rows/sum_gradients", "mod rows rows/batch rows/part"),
     ("seqno", "journal_document mod"),
     ("writer", "mod writer/round writer/signal"),

@@ -1,6 +1,7 @@
 //! Training steps over several groups: they are what calls on single groups are, and whole.
 
 mod callers;
+mod clip;
 #[path = "../common/mod.rs"]
 mod common;
 mod equal;
@@ -60,8 +61,11 @@ fn bags(offsets: &[i64], pooling: Pooling) -> GivenBags<'_> {
     GivenBags { offsets: Offsets { offsets, has_last: false }, pooling, weights: None }
 }
 
+/// Group, key, floats and update count.
+type Row = (u16, i64, Vec<f32>, u64);
+
 /// All rows of a storage: group, key, floats and update counts. And the groups' steps.
-fn content(storage: &Storage) -> (Vec<(u16, i64, Vec<f32>, u64)>, Vec<i64>) {
+fn content(storage: &Storage) -> (Vec<Row>, Vec<i64>) {
     let (mut rows, mut found) = (storage.rows(None).unwrap(), Vec::new());
     while let Some(row) = rows.next_row().unwrap() {
         found.push((row.group, row.key, row.data.to_vec(), row.update_num));

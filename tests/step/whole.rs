@@ -7,7 +7,7 @@ use damo::step::Step;
 use damo::storage::Storage;
 
 use crate::common::{copy_dir, int, params, text};
-use crate::{GROUPS, apply, content, embeddings};
+use crate::{GROUPS, Row, apply, content, embeddings};
 
 fn open(dir: &std::path::Path, durability: &str) -> Storage {
     // A small cache writes back and evicts rows in between.
@@ -33,7 +33,7 @@ fn step_of(storage: &Storage) -> Step {
 fn whole_step(storage: &Storage) -> i64 {
     let (rows, steps) = content(storage);
     assert!(steps.iter().all(|step| *step == steps[0]), "{steps:?}");
-    let is_whole = |row: &(u16, i64, Vec<f32>, u64)| row.3 == steps[0] as u64;
+    let is_whole = |row: &Row| row.3 == steps[0] as u64;
     assert!(rows.iter().all(is_whole), "rows of several steps");
     assert_eq!(rows.len(), 300 * GROUPS.len());
     steps[0]

@@ -13,6 +13,7 @@ mod batch;
 mod begin_lookup;
 mod change;
 mod clear;
+mod clip;
 mod commit;
 mod dedup;
 mod delete;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 
 pub(crate) use batch::{Gradients, KeyBatch};
 pub(crate) use begin_lookup::BegunLookup;
+pub use clip::Clip;
 pub(crate) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;

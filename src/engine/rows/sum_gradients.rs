@@ -83,7 +83,7 @@ impl OpenGroup {
 
 /// The sum of the squares of finite floats, and the largest absolute value. Eight lanes, so that
 /// the compiler makes vectors of them.
-fn measure(floats: &[f32]) -> (f64, f32) {
+pub(super) fn measure(floats: &[f32]) -> (f64, f32) {
     const LANES: usize = 8;
     let (mut squares, mut largest) = ([0.0; LANES], [0.0; LANES]);
     let (chunks, rest) = floats.as_chunks::<LANES>();

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use super::apply_gradients::{Done, held_back};
 use super::change::{Change, Stamp};
+use super::clip::{Clip, scale};
 use super::dedup::Dedup;
 use super::guards::Pinned;
 use super::part::Part;
@@ -65,11 +66,14 @@ struct Member<'a> {
     dedup: Box<Dedup>,
     outcome: Result<()>,
     done: Done,
+    /// The sum of the squares of its gradients.
+    squares: f64,
 }
 
 /// What became of a try.
 enum Tried {
-    Done,
+    /// With the norm of all gradients, if there is a limit for it.
+    Done(Option<f64>),
     /// Rows were inserted or deleted meanwhile, or too many calls are under way.
     Again,
 }
@@ -79,13 +83,20 @@ impl Engine {
     /// [`OpenGroup::apply_gradients`] does for one. `groups` are in ascending order of their
     /// numbers. All rows and global steps change together or not at all.
     ///
+    /// Returns the norm of all gradients, if `clip` has a limit for it.
+    ///
     /// # Errors
     /// As there; of several errors that of the first group. Nothing has changed.
-    pub(crate) fn apply_together(&self, groups: &[OfGroup<'_>]) -> Result<()> {
+    pub(crate) fn apply_together(
+        &self,
+        groups: &[OfGroup<'_>],
+        clip: &Clip,
+    ) -> Result<Option<f64>> {
         if let [OfGroup { table, gradients, held_back }] = groups
             && held_back.is_empty()
+            && clip.is_none()
         {
-            return table.apply_gradients(self, *gradients);
+            return table.apply_gradients(self, *gradients).map(|()| None);
         }
         debug_assert!(groups.is_sorted_by(|a, b| a.table.group.id() < b.table.group.id()));
         let mut members = room_for(groups.len())?;
@@ -94,19 +105,47 @@ impl Engine {
             dedup: Box::default(),
             outcome: Ok(()),
             done: Done::default(),
+            squares: 0.0,
         }));
         let keys = groups.iter().map(|of| of.gradients.batch.keys.len()).sum();
         self.merge(&mut members, keys, |of| of.held_back.is_empty())?;
         let mut tries = 0;
-        while let Tried::Again = self.try_together(&mut members, keys, tries >= ATTEMPTS)? {
-            tries += 1;
+        let norm = loop {
+            match self.try_together(&mut members, keys, (clip, tries >= ATTEMPTS))? {
+                Tried::Done(norm) => break norm,
+                Tried::Again => tries += 1,
+            }
             std::thread::yield_now();
-        }
+            if !clip.is_none() {
+                // They may have been clipped.
+                self.merge(&mut members, keys, |of| of.held_back.is_empty())?;
+            }
+        };
         for Member { of, dedup, done, .. } in members {
             of.table.kept.keep(dedup, false);
             done.count(self);
         }
-        Ok(())
+        Ok(norm)
+    }
+
+    /// Clips the gradients of all groups. Returns their norm before, if there is a limit for it.
+    fn clip(&self, members: &mut [Member<'_>], keys: usize, clip: &Clip) -> Result<Option<f64>> {
+        if clip.is_none() {
+            return Ok(None);
+        }
+        self.pool.each(keys, members, |Member { of, dedup, squares, .. }| {
+            let parts = dedup.parts.iter_mut();
+            *squares = parts.map(|part| clip.clip_rows(part, of.table.dim)).sum();
+            Ok(())
+        })?;
+        // Added in the order of the groups, so that the norm does not depend on the threads.
+        let norm = members.iter().map(|member| member.squares).sum::<f64>().sqrt();
+        let factor = clip.factor_of(norm);
+        self.pool.each(keys, members, |Member { dedup, .. }| {
+            dedup.parts.iter_mut().for_each(|part| scale(&mut part.floats, factor));
+            Ok(())
+        })?;
+        Ok(clip.norm.map(|_| norm))
     }
 
     /// Finds the distinct keys, and merges their gradients, of the groups that are `wanted`.
@@ -131,7 +170,12 @@ impl Engine {
     }
 
     /// `alone`: has the groups alone.
-    fn try_together(&self, members: &mut [Member<'_>], keys: usize, alone: bool) -> Result<Tried> {
+    fn try_together(
+        &self,
+        members: &mut [Member<'_>],
+        keys: usize,
+        (clip, alone): (&Clip, bool),
+    ) -> Result<Tried> {
         let _call = self.pool.begin_work(keys);
         let mut rights = room_for(members.len())?;
         for member in &*members {
@@ -151,6 +195,7 @@ impl Engine {
             }
         }
         self.merge(members, keys, |of| !of.held_back.is_empty())?;
+        let norm = self.clip(members, keys, clip)?;
         let mut pinned: Vec<Pinned<'_>> = room_for(members.len())?;
         let mut dones = room_for(members.len())?;
         for Member { of, dedup, done, .. } in &mut *members {
@@ -176,7 +221,7 @@ impl Engine {
         let outcome = self.change_parts(begun, pinned, &dones, keys);
         drop(stepping);
         self.rows_changed();
-        outcome.map(|()| Tried::Done)
+        outcome.map(|()| Tried::Done(norm))
     }
 
     /// Changes the rows of all groups, each shard's when its turn there has come.

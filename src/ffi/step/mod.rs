@@ -9,6 +9,7 @@ mod lookup;
 mod peek;
 
 mod apply_gradients;
+mod gradient_norm;
 
 mod clear;
 
@@ -22,6 +23,7 @@ pub use add_bags::*;
 pub use add_keys::*;
 pub use apply_gradients::*;
 pub use clear::*;
+pub use gradient_norm::*;
 pub use lookup::*;
 pub use peek::*;
 
@@ -58,10 +60,20 @@ impl arguments::Plain for damo_rows {}
 
 /// Makes a step without parts. Free it with damo_step_free.
 ///
-/// - options: may be NULL. There are none yet.
+/// - options: may be NULL. Names; each is a limit > 0, and has no default:
+///
+/// ```text
+///     clip_value      of each float of a gradient, as torch.nn.utils.clip_grad_value_
+///     clip_row_norm   of the 2-norm of each key's gradient
+///     clip_norm       of the 2-norm of the gradients of all keys together, over all groups, as
+///                     torch.nn.utils.clip_grad_norm_; damo_step_gradient_norm returns the norm
+/// ```
+///
+/// Gradients are clipped in this order, after those of a key were added up. A gradient whose norm
+/// is beyond its limit is multiplied by limit / (norm + 1e-6), as in torch.
 ///
 /// Returns NULL on failure and sets the last error:
-/// - INVALID_ARGUMENT: a NULL storage; an option.
+/// - INVALID_ARGUMENT: a NULL storage; a wrong option.
 /// - FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_step_new(
@@ -73,9 +85,9 @@ pub unsafe extern "C" fn damo_step_new(
         let (storage, options) = unsafe {
             (arguments::handle(storage, "storage")?, arguments::params(options, "options")?)
         };
-        options.reader("step").finish()?;
         storage.inner.check_process()?;
-        Ok(damo_step { inner: Mutex::new(Step::new(storage.inner.clone())) })
+        let step = Step::with_options(storage.inner.clone(), options)?;
+        Ok(damo_step { inner: Mutex::new(step) })
     })
 }
 

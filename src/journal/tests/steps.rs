@@ -6,8 +6,10 @@ use super::*;
 #[derive(Default, Debug, PartialEq)]
 struct Found {
     configs: Vec<(u16, u32)>,
-    calls: Vec<(u64, u16, i64, f64, Vec<i64>, Vec<f32>)>,
+    calls: Vec<Call>,
 }
+
+type Call = (u64, u16, i64, f64, Vec<i64>, Vec<f32>);
 
 impl Replay for Found {
     fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()> {

@@ -172,6 +172,23 @@ class Steps(StepCase):
         self.assertEqual((step.dims, step.storage), ({"user": 2, "tags": 3}, self.table))
         self.assertRegex(repr(step), r"Step of .*: user, tags \(sum\)>")
 
+    def test_clips_gradients(self):
+        step = self.step(clip_value=3, clip_norm=2.5)
+        with self.assertRaisesRegex(ValueError, "no gradients were applied yet"):
+            step.gradient_norm
+        step.lookup(self.GIVEN)
+        # User 1 occurs twice and has (3, 4), of which (3, 3) is left; user 2 has nothing.
+        gradients = {"user": [[1, 2], [0, 0], [2, 2]], "tags": np.zeros((3, 3))}
+        step.apply_gradients({name: np.float32(rows) for name, rows in gradients.items()})
+        norm = np.hypot(3, 3)
+        self.assertAlmostEqual(step.gradient_norm, norm, places=6)
+        clipped = 1 - 0.5 * 3 * 2.5 / norm
+        np.testing.assert_allclose(self.user.lookup([1, 2]), [[clipped] * 2, [1, 1]], rtol=1e-5)
+        with self.assertRaisesRegex(ValueError, "no option clip_norm"):
+            self.step(clip_row_norm=1).gradient_norm
+        with self.assertRaisesRegex(ValueError, "'clip_value' is 0"):
+            self.step(clip_value=0)
+
     def test_matrices(self):
         step = self.step()
         whole = np.full((4, 7), 9, np.float32)
