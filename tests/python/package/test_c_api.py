@@ -1,5 +1,6 @@
 """The one file with foreign calls says what damo.h says."""
 
+import ctypes
 import re
 import unittest
 
@@ -42,6 +43,12 @@ class Declarations(unittest.TestCase):
         )
         self.assertIn(f"#define DAMO_ALL_GROUPS {2**32 - 1}", CODE)
         self.assertEqual(_c_api.ALL_GROUPS, 2**32 - 1)
+
+    def test_rows(self):
+        declared = re.search(r"typedef struct damo_rows \{(.*?)\} damo_rows;", CODE, re.DOTALL)[1]
+        fields = [name for name, *_ in _c_api.Rows._fields_]
+        self.assertEqual(fields, re.findall(r"(\w+);", declared))
+        self.assertEqual(ctypes.sizeof(_c_api.Rows), 3 * ctypes.sizeof(ctypes.c_void_p))
 
     def test_statistics(self):
         text = HEADER[HEADER.index("Writes one statistic to *value.") :]
