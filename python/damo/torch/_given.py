@@ -10,6 +10,7 @@ from typing import Any, Mapping, NamedTuple, Sequence
 
 import torch
 
+from .._choices import BagMode
 from ._ids import check_weights, first_places, flat_ids
 from ._jagged import is_jagged, is_keyed, of_keyed
 from ._tracers import refuse_tracers
@@ -38,7 +39,7 @@ class Wanted(NamedTuple):
     """A feature of a collection: its name, whether it has bags, and the dtype of its rows."""
 
     name: str
-    pooling: str | None
+    pooling: BagMode | None
     dtype: torch.dtype
 
 
@@ -107,16 +108,14 @@ def _ids(wanted: Wanted, ids: Any, _last: bool, who: str) -> Given:
 def _bags(wanted: Wanted, value: Any, last: bool, _who: str) -> Given:
     parts: Any = value if isinstance(value, (tuple, list)) else (value,)
     is_alone = parts is not value
-    if not is_alone and (
-        len(parts) not in (2, 3) or not all(isinstance(one, torch.Tensor) for one in parts[:2])
-    ):
+    if not is_alone and not _are_bags(parts):
         kinds = ", ".join(type(one).__name__ for one in parts[:3])
         raise TypeError(
             f"a torch.Tensor of bags, or {_PAIR} of torch.Tensors, is needed, not a"
             f" {type(value).__name__} of {len(parts)} ({kinds})"
         )
     ids, offsets, weights = (*parts, None, None)[:3]
-    if isinstance(ids, torch.Tensor) and not is_alone and ids.dim() != 1:
+    if offsets is not None and ids.dim() != 1:
         raise ValueError(
             f"ids has shape {tuple(ids.shape)}; with offsets it must have one dimension"
         )
@@ -126,8 +125,17 @@ def _bags(wanted: Wanted, value: Any, last: bool, _who: str) -> Given:
         if wanted.pooling != "sum":
             raise ValueError(f"weights are for pooling 'sum', not {wanted.pooling!r}")
         check_weights(weights, ids, wanted.dtype)
+        weights = weights.reshape(-1)
     shape = (begins.numel(),)
     return Given(wanted.name, flat_ids(ids), shape, ids.device, begins, weights)
+
+
+def _are_bags(parts: Sequence[Any]) -> bool:
+    """Whether these are ids and offsets, and perhaps weights. Bags of one size need no offsets."""
+    if len(parts) not in (2, 3) or not isinstance(parts[0], torch.Tensor):
+        return False
+    has_none = parts[1] is None and len(parts) == 3 and parts[0].dim() == 2
+    return has_none or isinstance(parts[1], torch.Tensor)
 
 
 def _of_bags(

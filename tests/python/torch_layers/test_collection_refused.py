@@ -128,6 +128,7 @@ class Given(Collections):
             ([[1, 2], [0]], TypeError, ["(ids, offsets)", "list"]),
             ([values], TypeError, ["(ids, offsets)"]),
             ((values, [0]), TypeError, ["(ids, offsets)", "list"]),
+            ((values, None, weights), TypeError, ["(ids, offsets)", "NoneType"]),
             ((values, offsets, weights, weights), TypeError, ["of 4"]),
             ((values.view(1, -1), offsets), ValueError, ["one dimension"]),
             ((values, offsets + 1), ValueError, ["offsets"]),

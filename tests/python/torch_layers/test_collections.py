@@ -150,6 +150,12 @@ class Values(Collections):
             found.append(weights.grad)
         close(*found)
 
+    def test_weights_of_bags_of_one_size(self):
+        ours, theirs = self.pair()
+        given, weights = ids(3), torch.rand(6, 3)
+        out = ours({**given, "user": (given["user"], None, weights)})["user"]
+        close(out, theirs.tables["user"](given["user"], None, weights))
+
     def test_dtypes(self):
         ours, _ = self.pair()
         expected = {name: one.detach() for name, one in ours.eval()(bags(1, weights=False)).items()}
