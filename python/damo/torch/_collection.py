@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .._storage import Storage
-from ._given import Given, Wanted, check_matrix, read_given
+from ._given import Wanted, check_matrix, read_given
 from ._names import check_fresh
 from ._parts import StepPool
 from ._reading import Feature, read
@@ -78,33 +78,33 @@ class Collection(nn.Module):
 
         Returns at once, and makes no row.
         """
-        for given, (_, table, _pooling) in zip(self._given(features), self._places):
-            self._table(table).reader.prefetch(given.ids)
+        for feature in self._read_given(features):
+            feature.reader.prefetch(feature.given.ids)
 
     def _table(self, name: str) -> Table:
         table = self.tables[name]
         assert isinstance(table, Table)
         return table
 
-    def _given(self, features: Any) -> list[Given]:
+    def _read_given(self, features: Any) -> list[Feature]:
+        """The features with what is given for them."""
+        tables = [self._table(table) for _, table, _ in self._places]
         wanted = [
-            Wanted(name, pooling, self._table(table)._dtype())
-            for name, table, pooling in self._places
+            Wanted(name, pooling, table._dtype())
+            for (name, _, pooling), table in zip(self._places, tables)
         ]
-        return read_given(features, wanted, self.include_last_offset, type(self).__name__)
+        given = read_given(features, wanted, self.include_last_offset, type(self).__name__)
+        return [Feature(*each) for each in zip(given, tables, wanted)]
 
     # The checks read the values of offsets, which would break a compiled graph anyway.
     @not_compiled
     def _run(self, features: Any) -> dict[str, torch.Tensor] | torch.Tensor:
         """The rows or bags of features. All checks come before the read, which makes rows."""
-        each = [
-            Feature(given, self._table(table), pooling)
-            for given, (_, table, pooling) in zip(self._given(features), self._places)
-        ]
+        each = self._read_given(features)
         is_matrix = self.output == "tensor"
         if is_matrix:
             check_matrix([one.given for one in each], [one.pooling for one in each])
-            _check_dtypes([one.table for one in each])
+            _check_dtypes(each)
         rows, is_whole = read(each, self._steps, self.training, is_matrix)
         if is_whole:
             return rows[0]
@@ -118,8 +118,8 @@ def _shaped(rows: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return rows if len(shape) == 1 else rows.view(*shape, rows.shape[-1])
 
 
-def _check_dtypes(tables: Sequence[Table]) -> None:
-    dtypes = {table._dtype() for table in tables}
+def _check_dtypes(features: Sequence[Feature]) -> None:
+    dtypes = {feature.dtype for feature in features}
     if len(dtypes) > 1:
         raise TypeError(
             "damo.torch: output='tensor' needs one dtype for all tables, and they have"

@@ -6,11 +6,10 @@ from typing import Sequence
 
 import torch
 
-from .._choices import BagMode
 from .._errors import InvalidArgumentError
 from .._step_handle import Rows
 from ._device import rows_for
-from ._given import Given
+from ._given import Given, Wanted
 from ._parts import Bags, Call, StepPool, add, memory_of
 from ._passes import is_under_way, passes
 from ._pooling import pool, weigh
@@ -25,12 +24,12 @@ _CPU = torch.device("cpu")
 class Feature:
     """A feature of one forward pass: what is given for it, and its table."""
 
-    def __init__(self, given: Given, table: Table, pooling: BagMode | None) -> None:
-        self.given, self.table, self.pooling = given, table, pooling
-        self.reader = table.reader
+    def __init__(self, given: Given, table: Table, wanted: Wanted) -> None:
+        self.given, self.pooling, self.dtype = given, wanted.pooling, wanted.dtype
+        self.reader, self.anchor = table.reader, table.anchor
         self.is_served = not isinstance(table.reader, StorageReader)
         self.is_trained = (
-            torch.is_grad_enabled() and table.anchor.requires_grad and not self.is_served
+            torch.is_grad_enabled() and self.anchor.requires_grad and not self.is_served
         )
         self.is_late = False
         """Whether torch pools its rows, behind the node that reads them."""
@@ -68,7 +67,7 @@ class Feature:
         """Reads its rows alone, and pools them by torch: for serving, and in special cases."""
         ids, reader = self.given.ids, self.reader
         if not isinstance(reader, StorageReader):
-            rows, _ = reader.read(ids, training, self.table.anchor, _CPU)
+            rows, _ = reader.read(ids, training, self.anchor, _CPU)
         elif training:
             rows = reader._look_again(ids, _CPU)
         else:
@@ -84,7 +83,7 @@ class Feature:
         assert given.begins is not None and self.pooling is not None
         padded = None if padding is None else given.ids == padding
         weighted = weigh(rows, padded, given.weights)
-        return pool(weighted, given.begins, padded, self.pooling).to(self.table._dtype())
+        return pool(weighted, given.begins, padded, self.pooling).to(self.dtype)
 
 
 def _product(shape: Sequence[int]) -> int:
@@ -143,10 +142,10 @@ def read(
             feature.given.ids,
             these,
             out,
-            feature.table.embedding_dim,
+            feature.reader.dim,
             feature.given.device,
             # Rows are pooled in float32, and rounded afterwards.
-            torch.float32 if feature.is_late else feature.table._dtype(),
+            torch.float32 if feature.is_late else feature.dtype,
             feature.is_trained,
             feature.found,
         )
@@ -161,7 +160,7 @@ def read(
     for feature in trained:
         assert isinstance(feature.reader, StorageReader)
         feature.reader.read_last = feature.given.ids
-        anchors[id(feature.reader.gradients)] = feature.table.anchor
+        anchors[id(feature.reader.gradients)] = feature.anchor
     return lookup.in_graph(anchors), is_matrix
 
 
@@ -174,7 +173,7 @@ def _memory(
     features: Sequence[Feature], is_matrix: bool
 ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
     """Where the rows of each feature go: float32 in main memory. Also the matrix of all."""
-    dims = [feature.table.embedding_dim for feature in features]
+    dims = [feature.reader.dim for feature in features]
     if not is_matrix:
         made = [
             rows_for(feature.given.device, feature.count, dim)
@@ -194,13 +193,14 @@ def _read_all(
     training: bool,
 ) -> None:
     """Reads all features in one call. call keeps the handle, for their backward pass."""
-    handle = call.pool.take(features[0].table.rows.storage)
+    readers = [one.reader for one in features if isinstance(one.reader, StorageReader)]
+    handle = call.pool.take(readers[0].rows.storage)
     call.handle, call.parts = handle, len(features)
     memory: list[Rows] = []
     try:
-        for feature, these, out in zip(features, bags, outputs):
+        for feature, reader, these, out in zip(features, readers, bags, outputs):
             try:
-                add(handle, feature.table.rows, feature.given.ids, these)
+                add(handle, reader.rows, feature.given.ids, these)
             except InvalidArgumentError as error:
                 name = feature.given.name
                 raise type(error)(f"damo.torch: feature {name!r}: {error}") from None

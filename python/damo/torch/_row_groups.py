@@ -168,7 +168,7 @@ def release(all: list[Gradients]) -> None:
             gradients.pending.peers = []
 
 
-def layers_of(model: nn.Module | Iterable[Layer], who: str) -> list[Layer]:
+def layers_of(model: nn.Module | Iterable[nn.Module], who: str) -> list[Layer]:
     """The layers of a model, or of an iterable. who: the caller's name, for the message.
 
     Raises ValueError if there are none, or one was loaded for serving.

@@ -32,7 +32,7 @@ class Optimizer(torch.optim.Optimizer):
 
     dense: a torch optimizer of the dense part. If it was made of model.parameters(), the anchors
     are removed from it.
-    model: a model, or an iterable of layers.
+    model: a model, or an iterable of layers and collections.
 
     Each step steps the rows once, by the damo optimizer of their layer, with the sum of the
     gradients since zero_grad. As with any torch optimizer, step leaves gradients as they are, and
@@ -49,7 +49,7 @@ class Optimizer(torch.optim.Optimizer):
     weight_decay and anchors.
     """
 
-    def __init__(self, dense: torch.optim.Optimizer, model: nn.Module | Iterable[Layer]) -> None:
+    def __init__(self, dense: torch.optim.Optimizer, model: nn.Module | Iterable[nn.Module]) -> None:
         if not isinstance(dense, torch.optim.Optimizer) or isinstance(dense, Optimizer):
             raise TypeError(
                 "damo.torch: dense must be a torch.optim.Optimizer of the dense part, not "

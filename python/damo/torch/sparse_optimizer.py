@@ -18,7 +18,7 @@ from .embedding import Layer
 class SparseOptimizer(torch.optim.Optimizer):
     """A torch optimizer for the rows of a model alone: step applies the gradients that wait.
 
-    model: a model, or an iterable of layers.
+    model: a model, or an iterable of layers and collections.
 
     Gradients of several backward calls before a step add up, and a group that several layers use
     gets one step. step drops the gradients that it has applied. zero_grad, of this or of the model,
@@ -34,7 +34,7 @@ class SparseOptimizer(torch.optim.Optimizer):
 
     _step_supports_amp_scaling = True
 
-    def __init__(self, model: nn.Module | Iterable[Layer]) -> None:
+    def __init__(self, model: nn.Module | Iterable[nn.Module]) -> None:
         # One for each group in param_groups, in the same order.
         self._groups = row_groups(layers_of(model, "SparseOptimizer"))
         groups = [
