@@ -57,7 +57,8 @@ fn duplicates(group: usize) -> &'static str {
 /// Each optimizer is that of three or four groups. In every fourth group the rate depends on the
 /// global step.
 fn optimizer(group: usize) -> Arc<Optimizer> {
-    let names = Optimizer::names();
+    // All that take steps.
+    let names: Vec<_> = Optimizer::names().into_iter().filter(|name| *name != "none").collect();
     let params = Params::new().with("learning_rate", 0.05).unwrap();
     let decay = Params::new().with("decay_steps", 50).unwrap().with("decay_rate", 0.9).unwrap();
     let scheduler =
