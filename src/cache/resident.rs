@@ -95,6 +95,35 @@ impl Resident {
         is_row == Some(true) || self.find_and_read(key, cutoff, copy, guard)
     }
 
+    /// As [`Resident::read`]. Returns where the row is.
+    #[inline(always)]
+    pub(crate) fn read_and_place(
+        &self,
+        place: Place,
+        key: i64,
+        cutoff: u64,
+        copy: &mut [f32],
+        guard: &Guard,
+    ) -> Option<Place> {
+        match self.slab.get(guard).read(place, key, cutoff, copy) {
+            Some(true) => Some(place),
+            _ => self.find_read_and_place(key, cutoff, copy, guard),
+        }
+    }
+
+    #[cold]
+    fn find_read_and_place(
+        &self,
+        key: i64,
+        cutoff: u64,
+        copy: &mut [f32],
+        guard: &Guard,
+    ) -> Option<Place> {
+        let slab = self.slab.get(guard);
+        let place = self.find(slab, key, guard)?;
+        slab.read_or_wait(place, key, cutoff, copy).then_some(place)
+    }
+
     #[cold]
     fn find_and_read(&self, key: i64, cutoff: u64, copy: &mut [f32], guard: &Guard) -> bool {
         let slab = self.slab.get(guard);

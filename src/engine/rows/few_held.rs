@@ -49,11 +49,6 @@ impl OpenGroup {
         rows: &mut Rows<'g, N>,
         guard: &'g Guard,
     ) -> bool {
-        // A processor waits with the next row until it has the latch of this one.
-        let lines = lines(self.row_len);
-        for (&key, place) in keys.iter().zip(places) {
-            self.cache.resident(hash(key)).prefetch_row(*place, lines, guard);
-        }
         for ((&key, place), row) in keys.iter().zip(places).zip(rows.iter_mut()) {
             let resident = self.cache.resident(hash(key));
             *row = resident.try_hold_at(*place, key, guard);

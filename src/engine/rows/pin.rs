@@ -63,13 +63,18 @@ impl OpenGroup {
         for (number, some) in keys.chunks(AT_ONCE).enumerate() {
             let first = number * AT_ONCE;
             let places = self.candidates(some, lines(self.row_len), &guard);
-            kept.extend_from_slice(&places[..some.len()]);
             let rows = before[first * self.row_len..].chunks_exact_mut(self.row_len);
             for (index, ((&key, row), place)) in some.iter().zip(rows).zip(places).enumerate() {
                 if Some(key) == padding {
                     row.fill(0.0);
                     of.push(CopyOf::NoRow);
-                } else if self.cache.resident(hash(key)).read(place, key, cutoff, row, &guard) {
+                    kept.push(place);
+                    continue;
+                }
+                let resident = self.cache.resident(hash(key));
+                let found = resident.read_and_place(place, key, cutoff, row, &guard);
+                kept.push(found.unwrap_or(place));
+                if found.is_some() {
                     of.push(CopyOf::Row);
                 } else {
                     of.push(CopyOf::NewRow);
