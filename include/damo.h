@@ -1843,8 +1843,9 @@ damo_status damo_step_peek(damo_step *step, const damo_rows *outputs, size_t par
  * Errors, after which nothing has changed in any group:
  * - INVALID_ARGUMENT: a NULL handle; another number of gradients than parts; gradients whose
  *   number of rows is not that of keys or bags; a stride below dim; a NULL buffer with a length; a
- *   float that is NaN, infinite or beyond 1e18 (the message has its part, row and column); pooling
- *   "max" without a lookup since the part was added.
+ *   float that is NaN, infinite or beyond 1e18, if it goes to a key (the message has its part, row
+ *   and column); gradients of a key that add up to more than 1e18; pooling "max" without a lookup
+ *   since the part was added.
  * - NOT_SUPPORTED: the storage is open with read_only.
  * - BUSY: another thread is using the step.
  * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::engine::group::GroupConfig;
 use crate::error::{Error, Result};
 use crate::journal::{
-    CallKind, Head, Journal, MAPPED_HEADER_LEN, Payload, Replay, SEGMENT_HEADER_LEN, content_len,
-    make_dir, read_all,
+    CallKind, Head, Journal, MAPPED_HEADER_LEN, Payload, Replay, SEGMENT_HEADER_LEN, Section,
+    content_len, encode_sections, make_dir, read_all,
 };
 use crate::seqno::Seqno;
 
@@ -82,18 +82,12 @@ impl Replay for Collect {
 fn read(folder: &Path, through: u64, machine_stopped: bool) -> Result<(u64, Vec<Call>)> {
     let mut collect = Collect::default();
     let last = read_all(folder, Seqno::new(through), machine_stopped, &mut collect)?.get();
-    for (index, call) in collect.calls.iter().enumerate() {
-        assert!(call.seqno > through, "call {} is on disk already", call.seqno);
-        assert_eq!(
-            call.seqno,
-            collect.calls[0].seqno + index as u64,
-            "calls have consecutive numbers"
-        );
-    }
+    let seqnos = || collect.calls.iter().map(|call| call.seqno);
+    assert!(seqnos().all(|seqno| seqno > through), "a call is on disk already");
+    // A training step is handed out as a call for each of its groups, which may be none.
+    assert!(seqnos().is_sorted(), "calls have rising numbers");
     assert!(last >= through, "the last call is {last}, and {through} are on disk");
-    if let Some(call) = collect.calls.last() {
-        assert_eq!(call.seqno, last, "the last call is the last one handed out");
-    }
+    assert!(seqnos().all(|seqno| seqno <= last), "the last call is {last}");
     Ok((last, collect.calls))
 }
 
@@ -214,7 +208,22 @@ impl Written {
             IoSlice::new(bytemuck::cast_slice(&keys)),
             IoSlice::new(bytemuck::cast_slice(&floats)),
         ];
-        assert_eq!(journal.append(&head, &Payload::new(&payload)).unwrap().get(), seqno);
+        // Some gradients are those of a training step.
+        let payload = Payload::new(&payload);
+        let appended = match kind == CallKind::Gradients && op & 1 == 1 {
+            false => journal.append(&head, &payload),
+            true => {
+                let Head { group, config, step, rate, time, .. } = head;
+                let (keys, floats) = (keys.len() as u64, floats.len() as u64);
+                let section = Section { group, config, step, rate, keys, floats };
+                let (table, configs) = (encode_sections(&[section]).unwrap(), [config]);
+                let of_all = (CallKind::Step, 0, 0, 0, 0.0);
+                let (kind, group, config, step, rate) = of_all;
+                let head = Head { kind, group, config, step, time, rate };
+                journal.append(&head, &payload.behind(&table, &configs))
+            }
+        };
+        assert_eq!(appended.unwrap().get(), seqno);
         journal.prepare_if_low();
         self.calls.push(Call::new(seqno, &head, &keys, &floats));
         self.ends.push((self.file, journal.bytes() - self.closed_bytes));

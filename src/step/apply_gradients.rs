@@ -83,7 +83,7 @@ impl Step {
         }
         let applied = apply_together(&self.storage, &mut given, &self.clip);
         self.norm = applied.map_err(|error| match error.status() {
-            Status::InvalidArgument => first_wrong(gradients).unwrap_or(error),
+            Status::InvalidArgument => self.first_wrong(gradients).unwrap_or(error),
             _ => error,
         })?;
         Ok(())
@@ -104,21 +104,23 @@ impl Step {
             })
         })
     }
-}
 
-/// The error for the first float that is no gradient, if there is one.
-fn first_wrong(gradients: &[Rows<'_>]) -> Option<Error> {
-    for (part, rows) in gradients.iter().enumerate() {
-        for row in 0..rows.count() {
-            let floats = rows.row(row);
-            if let Some(column) = floats.iter().position(|float| !is_gradient(*float)) {
-                return Some(Error::invalid(format!(
-                    "gradients[{part}], row {row}, column {column} is {:?}; {GRADIENT_WORDS} are \
-                     needed, and no row was changed",
-                    floats[column]
-                )));
+    /// The error for the first float that is no gradient, if there is one. Floats that go to no key
+    /// do not matter.
+    fn first_wrong(&self, gradients: &[Rows<'_>]) -> Option<Error> {
+        for (number, (part, rows)) in self.parts.iter().zip(gradients).enumerate() {
+            let keys = self.groups[part.group].keys();
+            for row in (0..rows.count()).filter(|row| part.has_entry(keys, *row)) {
+                let floats = rows.row(row);
+                if let Some(column) = floats.iter().position(|float| !is_gradient(*float)) {
+                    return Some(Error::invalid(format!(
+                        "gradients[{number}], row {row}, column {column} is {:?}; \
+                         {GRADIENT_WORDS} are needed, and no row was changed",
+                        floats[column]
+                    )));
+                }
             }
         }
+        None
     }
-    None
 }

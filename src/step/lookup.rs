@@ -4,6 +4,7 @@ use super::group::StepGroup;
 use super::part::Part;
 use super::{Step, shapes_of_mut};
 use crate::embedding::Embedding;
+use crate::engine::pool::Help;
 use crate::error::{Error, Result};
 use crate::kernels::RowsMut;
 use crate::memory::room_for;
@@ -48,9 +49,11 @@ impl Step {
             outcome: Ok(()),
         }));
         for (part, outputs) in self.parts.iter_mut().zip(outputs) {
+            part.forget_winners();
             works[part.group].parts.push((part, outputs));
         }
-        self.storage.engine().pool.each(keys, &mut works, |work| {
+        // damo's own threads: a group's lookup is shared itself, and may wait for other calls.
+        self.storage.engine().pool.each_on(Help::Own, keys, &mut works, |work| {
             work.outcome = work.run(read);
             Ok(())
         })?;

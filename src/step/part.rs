@@ -65,6 +65,11 @@ impl Part {
         Ok(())
     }
 
+    /// Notes that the entries with the largest values are not known.
+    pub(super) fn forget_winners(&mut self) {
+        self.has_winners = false;
+    }
+
     pub(super) fn has_bags(&self) -> bool {
         self.pooling.is_some()
     }
@@ -74,6 +79,20 @@ impl Part {
         match self.pooling {
             None => self.len,
             Some(_) => self.offsets.len() - usize::from(self.has_last),
+        }
+    }
+
+    /// Whether the gradient of an output's row goes to a key.
+    pub(super) fn has_entry(&self, keys: &[i64], row: usize) -> bool {
+        let keys = self.keys(keys);
+        let counts = |key: &i64| Some(*key) != self.padding;
+        match self.pooling {
+            None => counts(&keys[row]),
+            Some(_) => {
+                let begin = self.offsets[row] as usize;
+                let end = self.offsets.get(row + 1).map_or(keys.len(), |end| *end as usize);
+                keys[begin..end].iter().any(counts)
+            }
         }
     }
 

@@ -75,8 +75,8 @@ fn what_is_made_beside_steps_has_whole_ones() {
     }
 }
 
-/// A copy of the directory is what a kill would leave. The journal's last file is cut off at any
-/// byte, as a kill in the middle of a write would leave it.
+/// A copy of the directory is what a kill between two steps would leave. scripts/torture kills
+/// processes in the middle of one.
 #[test]
 fn after_a_kill_all_groups_have_the_same_step() {
     for durability in ["process", "power"] {

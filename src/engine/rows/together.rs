@@ -70,6 +70,25 @@ struct Member<'a> {
     squares: f64,
 }
 
+/// The rows of a group, before and after they are found and pinned.
+struct Found<'a> {
+    table: &'a OpenGroup,
+    parts: &'a mut [Part],
+    /// None before. Parts may have places of an earlier call then, whose rows are not pinned.
+    pinned: Option<Pinned<'a>>,
+}
+
+impl Found<'_> {
+    fn find(&mut self, engine: &Engine) -> Result<()> {
+        let pinned = Pinned::new(self.table, std::mem::take(&mut self.parts));
+        let keys = pinned.parts.iter().map(|part| part.keys.len()).sum();
+        let call = engine.pool.begin_work(keys);
+        self.table.prepare(engine, &call, pinned.parts, (keys, Origin::Call))?;
+        self.pinned = Some(pinned);
+        Ok(())
+    }
+}
+
 /// What became of a try.
 enum Tried {
     /// With the norm of all gradients, if there is a limit for it.
@@ -97,6 +116,9 @@ impl Engine {
             && clip.is_none()
         {
             return table.apply_gradients(self, *gradients).map(|()| None);
+        }
+        if groups.is_empty() {
+            return Ok(clip.norm.map(|_| 0.0));
         }
         debug_assert!(groups.is_sorted_by(|a, b| a.table.group.id() < b.table.group.id()));
         let mut members = room_for(groups.len())?;
@@ -155,7 +177,8 @@ impl Engine {
         keys: usize,
         wanted: impl Fn(&OfGroup<'_>) -> bool + Sync + Send,
     ) -> Result<()> {
-        self.pool.each(keys, members, |Member { of, dedup, outcome, .. }| {
+        // damo's own threads: a group's work is shared itself, and may wait for other calls.
+        self.pool.each_on(Help::Own, keys, members, |Member { of, dedup, outcome, .. }| {
             if wanted(of) {
                 let OfGroup { table, gradients, held_back } = of;
                 let merged = match held_back.is_empty() {
@@ -176,7 +199,6 @@ impl Engine {
         keys: usize,
         (clip, alone): (&Clip, bool),
     ) -> Result<Tried> {
-        let _call = self.pool.begin_work(keys);
         let mut rights = room_for(members.len())?;
         for member in &*members {
             match member.of.table.group.rights.begin_right(alone)? {
@@ -196,18 +218,16 @@ impl Engine {
         }
         self.merge(members, keys, |of| !of.held_back.is_empty())?;
         let norm = self.clip(members, keys, clip)?;
-        let mut pinned: Vec<Pinned<'_>> = room_for(members.len())?;
         let mut dones = room_for(members.len())?;
+        let mut found = room_for(members.len())?;
         for Member { of, dedup, done, .. } in &mut *members {
-            pinned.push(Pinned::new(of.table, &mut dedup.parts));
             dones.push((of.table, &*done));
+            found.push(Found { table: of.table, parts: &mut dedup.parts, pinned: None });
         }
-        self.pool.each(keys, &mut pinned, |pinned| {
-            let keys = pinned.parts.iter().map(|part| part.keys.len()).sum();
-            // Several groups may wait for the disk at once.
-            let call = self.pool.begin_work(keys);
-            pinned.group.prepare(self, &call, pinned.parts, (keys, Origin::Call))
-        })?;
+        // damo's own threads: loading waits for other calls and for the writer.
+        self.pool.each_on(Help::Own, keys, &mut found, |found| found.find(self))?;
+        let mut pinned = room_for(found.len())?;
+        pinned.extend(found.into_iter().filter_map(|found| found.pinned));
         self.wait_for_journal()?;
         self.wait_for_kept()?;
         let entry = Entry::new(self, &pinned)?;
@@ -232,6 +252,7 @@ impl Engine {
         dones: &[(&OpenGroup, &Done)],
         keys: usize,
     ) -> Result<()> {
+        let _call = self.pool.begin_work(keys);
         let help = if turns.iter().all(Turns::have_come) { Help::LentOrOwn } else { Help::Own };
         let mut parts = Vec::with_capacity(pinned.iter().map(|pinned| pinned.parts.len()).sum());
         for (number, pinned) in pinned.into_iter().enumerate() {

@@ -125,8 +125,8 @@ unsafe fn outputs<'a>(step: &Step, given: &[damo_rows]) -> Result<Vec<RowsMut<'a
         // SAFETY: the caller's promise. No row is looked at before `check_apart`.
         unsafe { arguments::rows_mut((rows.floats, rows.floats_len), (*dim, rows.stride), &name) }
     });
-    let outputs = outputs.collect::<Result<_>>()?;
-    check_apart(given, &dims)?;
+    let outputs = outputs.collect::<Result<Vec<_>>>()?;
+    check_apart(given, &outputs)?;
     Ok(outputs)
 }
 
@@ -154,35 +154,33 @@ struct Extent {
     /// In bytes.
     stride: usize,
     row: usize,
+    is_one: bool,
 }
 
 impl Extent {
     /// Whether no row of one overlaps a row of the other. Rows of two parts may take turns in
-    /// memory if they have one stride.
+    /// memory if they have one stride, and one row may lie between others.
     fn is_apart(&self, other: &Extent) -> bool {
         let (first, second) = if self.begin <= other.begin { (self, other) } else { (other, self) };
         if second.begin >= first.end || second.begin == second.end {
             return true;
         }
         let offset = (second.begin - first.begin).checked_rem(first.stride).unwrap_or(0);
-        first.stride == second.stride && offset >= first.row && offset + second.row <= first.stride
+        let is_alike = first.stride == second.stride || second.is_one;
+        is_alike && offset >= first.row && offset + second.row <= first.stride
     }
 }
 
 /// Refuses rows of a part that overlap rows of another one. Compares addresses only.
-fn check_apart(rows: &[damo_rows], dims: &[usize]) -> Result<()> {
-    let extent = |(part, (rows, dim)): (usize, (&damo_rows, &usize))| {
-        let (begin, len) =
-            (rows.floats.addr(), if rows.floats.is_null() { 0 } else { rows.floats_len });
-        Extent {
-            part,
-            begin,
-            end: begin + 4 * len,
-            stride: rows.stride.saturating_mul(4),
-            row: 4 * dim,
-        }
+fn check_apart(given: &[damo_rows], outputs: &[RowsMut<'_>]) -> Result<()> {
+    let extent = |(part, (given, rows)): (usize, (&damo_rows, &RowsMut<'_>))| {
+        let (begin, count, row) = (given.floats.addr(), rows.count(), 4 * rows.dim());
+        let stride = given.stride.saturating_mul(4);
+        // The rows fit the buffer, so this fits, too.
+        let end = if count == 0 { begin } else { begin + (count - 1) * stride + row };
+        Extent { part, begin, end, stride, row, is_one: count == 1 }
     };
-    let mut extents: Vec<_> = rows.iter().zip(dims).enumerate().map(extent).collect();
+    let mut extents: Vec<_> = given.iter().zip(outputs).enumerate().map(extent).collect();
     extents.sort_unstable_by_key(|extent| (extent.begin, extent.part));
     for (index, extent) in extents.iter().enumerate() {
         let others = extents.iter().skip(index + 1);
@@ -210,6 +208,7 @@ mod tests {
             end: if rows == 0 { begin } else { begin + (rows - 1) * stride + row },
             stride,
             row,
+            is_one: rows == 1,
         };
         let column = extent(1000, 10, 40, 16);
         for (other, is_apart) in [
@@ -224,6 +223,10 @@ mod tests {
             (extent(1376, 1, 4, 4), true),
             (extent(900, 1, 100, 100), true),
             (extent(900, 1, 104, 104), false),
+            (extent(1016, 1, 24, 24), true),
+            (extent(1056, 1, 999, 24), true),
+            (extent(1056, 1, 999, 28), false),
+            (extent(1000, 1, 4, 4), false),
             (extent(1000, 0, 0, 4), true),
             (extent(1004, 2, 0, 4), false),
         ] {

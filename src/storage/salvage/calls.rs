@@ -36,6 +36,8 @@ struct Calls<'a> {
     has_stopped: bool,
     /// An error that is not damage.
     failure: Option<crate::error::Error>,
+    /// The call that was seen last.
+    latest: Seqno,
     applied: u64,
     left_out: u64,
     steps_left_out: u64,
@@ -90,6 +92,7 @@ pub(super) fn apply(
         unfit: HashMap::new(),
         has_stopped: false,
         failure: None,
+        latest: Seqno::NONE,
         applied: 0,
         left_out: 0,
         steps_left_out: 0,
@@ -221,8 +224,10 @@ impl Replay for Calls<'_> {
 
     fn call(&mut self, seqno: Seqno, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
         let is_known = self.groups.contains(&head.group) && !self.unfit.contains_key(&head.config);
+        // A training step comes as a call for each of its groups.
+        let is_new = std::mem::replace(&mut self.latest, seqno) != seqno;
         if self.has_stopped || !is_known {
-            self.left_out += 1;
+            self.left_out += u64::from(is_new);
             return Ok(());
         }
         let mut work = || match head.kind {
@@ -242,7 +247,7 @@ impl Replay for Calls<'_> {
             }
         };
         let outcome = work();
-        self.applied += 1;
+        self.applied += u64::from(is_new);
         outcome.inspect_err(|error| self.failure = Some(error.clone()))
     }
 }
