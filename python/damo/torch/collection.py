@@ -93,8 +93,9 @@ class EmbeddingBagCollection(Collection):
 
         features: a dict by the names of features. Each has ids of shape (bags, size), or a tuple
         (ids, offsets) as EmbeddingBag takes them, or, with pooling "sum", (ids, offsets, weights)
-        (with ids of shape (bags, size) offsets is None), or an object like TorchRec's JaggedTensor. In place of the dict it may be an object like a
-        KeyedJaggedTensor, whose other keys are left out, and whose weights are used if it has some.
+        (with ids of shape (bags, size) offsets is None), or an object like TorchRec's JaggedTensor.
+        In place of the dict it may be an object like a KeyedJaggedTensor, whose other keys are left
+        out, and whose weights are used if it has some.
         For output "tensor" all features need the same number of bags.
 
         Raises TypeError or ValueError, which name the feature, before a row is made.

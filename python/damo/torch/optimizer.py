@@ -49,7 +49,9 @@ class Optimizer(torch.optim.Optimizer):
     weight_decay and anchors.
     """
 
-    def __init__(self, dense: torch.optim.Optimizer, model: nn.Module | Iterable[nn.Module]) -> None:
+    def __init__(
+        self, dense: torch.optim.Optimizer, model: nn.Module | Iterable[nn.Module]
+    ) -> None:
         if not isinstance(dense, torch.optim.Optimizer) or isinstance(dense, Optimizer):
             raise TypeError(
                 "damo.torch: dense must be a torch.optim.Optimizer of the dense part, not "
