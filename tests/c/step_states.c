@@ -96,6 +96,34 @@ static void wrong_gradients_change_nothing(void) {
   CHECK(updates == 0);
 }
 
+/* A group whose rows only its trainer changes. The other group is not stepped either. */
+static void an_optimizer_without_steps_is_refused(void) {
+  static const int64_t fresh[KEYS] = {50, 60, 70};
+  damo_optimizer *none = damo_optimizer_new("none", NULL, NULL);
+  damo_initializer *initializer = damo_initializer_new("ones", NULL);
+  damo_embedding *own = damo_embedding_new(storage, none, initializer, ONE, 2, NULL);
+  uint64_t before, after;
+  int64_t steps[2] = {-1, -1};
+  damo_rows rows[2];
+  CHECK(own != NULL);
+  rows[0] = rows[1] = rows_of(ones, KEYS, ONE);
+  fill(1);
+  CHECK_OK(damo_embedding_step(one, steps));
+  CHECK_OK(damo_storage_row_count(storage, DAMO_ALL_GROUPS, &before));
+  CHECK_OK(damo_step_clear(step));
+  CHECK_OK(damo_step_add_keys(step, one, fresh, KEYS));
+  CHECK_OK(damo_step_add_keys(step, own, fresh, KEYS));
+  REFUSED(damo_step_apply_gradients(step, rows, 2), "'none'", "damo_pin_commit");
+  CHECK_OK(damo_embedding_step(one, steps + 1));
+  CHECK(steps[0] == steps[1]);
+  CHECK_OK(damo_storage_row_count(storage, DAMO_ALL_GROUPS, &after));
+  CHECK(before == after);
+  CHECK_OK(damo_step_clear(step));
+  damo_embedding_free(own);
+  damo_initializer_free(initializer);
+  damo_optimizer_free(none);
+}
+
 /* Which entry was the largest is known after a lookup or peek of this very part. */
 static void max_needs_a_lookup(void) {
   add_parts("max");
@@ -174,6 +202,7 @@ int main(void) {
   step = damo_step_new(storage, NULL);
   CHECK(step != NULL);
   wrong_gradients_change_nothing();
+  an_optimizer_without_steps_is_refused();
   max_needs_a_lookup();
   a_step_in_use_is_busy();
   damo_embedding_free(one);
