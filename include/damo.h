@@ -1906,9 +1906,9 @@ void damo_pin_free(damo_pin *pin);
  * Errors, after which nothing has changed, and the rows are still pinned (for IO see "Input and
  * output errors" above):
  * - INVALID_ARGUMENT: a NULL handle; a pin without rows; an unknown word; a row with a float that
- *   is NaN or infinite, or negative where the optimizer's state has a sum or mean of squares; the
- *   pin is in use by another thread.
- * - BUSY: a row was changed, and conflicts is "refuse" (the message names its key).
+ *   is NaN or infinite, or negative where the optimizer's state has a sum or mean of squares.
+ * - BUSY: a row was changed, and conflicts is "refuse" (the message names its key); another thread
+ *   is using the pin.
  * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
  */
 damo_status damo_pin_commit(damo_pin *pin, const char *conflicts);
@@ -2255,8 +2255,9 @@ damo_status damo_rows_gather(const float *rows,
  *
  * Errors, after which the pin may have lost the rows that it had:
  * - INVALID_ARGUMENT: a NULL handle or pin; a NULL buffer with a length; overlapping buffers; too
- *   many keys; the pin is in use by another thread.
+ *   many keys.
  * - NOT_SUPPORTED: the storage is open with read_only.
+ * - BUSY: another thread is using the pin.
  * - OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
  */
 damo_status damo_rows_pin(const damo_embedding *embedding,

@@ -46,9 +46,9 @@ pub unsafe extern "C" fn damo_pin_free(pin: *mut damo_pin) {
 /// Errors, after which nothing has changed, and the rows are still pinned (for IO see "Input and
 /// output errors" above):
 /// - INVALID_ARGUMENT: a NULL handle; a pin without rows; an unknown word; a row with a float that
-///   is NaN or infinite, or negative where the optimizer's state has a sum or mean of squares; the
-///   pin is in use by another thread.
-/// - BUSY: a row was changed, and conflicts is "refuse" (the message names its key).
+///   is NaN or infinite, or negative where the optimizer's state has a sum or mean of squares.
+/// - BUSY: a row was changed, and conflicts is "refuse" (the message names its key); another thread
+///   is using the pin.
 /// - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_pin_commit(
@@ -79,5 +79,5 @@ fn conflicts_of(word: &str) -> Result<Conflicts, Error> {
 
 /// Why a pin is not waited for: in a forked child the thread that has it may not exist.
 pub(super) fn in_use() -> Error {
-    Error::invalid("another thread is using the pin; use it on one thread at a time")
+    Error::busy("another thread is using the pin; make one pin for each thread")
 }

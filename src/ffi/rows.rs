@@ -75,8 +75,9 @@ pub unsafe extern "C" fn damo_rows_gather(
 ///
 /// Errors, after which the pin may have lost the rows that it had:
 /// - INVALID_ARGUMENT: a NULL handle or pin; a NULL buffer with a length; overlapping buffers; too
-///   many keys; the pin is in use by another thread.
+///   many keys.
 /// - NOT_SUPPORTED: the storage is open with read_only.
+/// - BUSY: another thread is using the pin.
 /// - OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_rows_pin(

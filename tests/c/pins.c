@@ -6,7 +6,7 @@
 
 #include "check.h"
 
-enum { DIM = 2, STATE = 1, LEN = DIM + STATE, KEYS = 4, PADDING = -1 };
+enum { DIM = 2, STATE = 1, LEN = DIM + STATE, KEYS = 4, PADDING = -1, MANY = 4096 };
 
 static const int64_t keys[KEYS] = {5, PADDING, 6, 5};
 static float *rows[KEYS];
@@ -95,6 +95,72 @@ static void misuse_is_refused(damo_embedding *embedding) {
   CHECK(weight_of(embedding, 6) == 1);
 }
 
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static int is_over;
+
+static int over(int sets) {
+  int was;
+  CHECK(pthread_mutex_lock(&mutex) == 0);
+  was = is_over;
+  is_over = was || sets;
+  CHECK(pthread_mutex_unlock(&mutex) == 0);
+  return was;
+}
+
+/* What one thread pins again and again, with a pin that another one has, too. */
+typedef struct {
+  const damo_embedding *embedding;
+  damo_pin *pin;
+  int64_t keys[MANY];
+  float *rows[MANY];
+} many;
+
+static void *pin_many(void *context) {
+  many *const here = context;
+  damo_pin *pin = here->pin;
+  while (!over(0)) {
+    const damo_status status =
+        damo_rows_pin(here->embedding, here->keys, MANY, here->rows, NULL, &pin);
+    CHECK(status == DAMO_STATUS_OK || status == DAMO_STATUS_BUSY);
+  }
+  return NULL;
+}
+
+/* Neither call waits for a pin that another thread uses. */
+static void a_pin_in_use_is_busy(const damo_embedding *embedding) {
+  static many elsewhere;
+  damo_pin *pin = NULL;
+  int64_t i;
+  int pins = 1, commits = 1; /* whether they were never refused */
+  pthread_t thread;
+  for (i = 0; i < MANY; i++) elsewhere.keys[i] = 100 + i;
+  CHECK_OK(damo_rows_pin(embedding, keys, KEYS, rows, NULL, &pin));
+  elsewhere.embedding = embedding;
+  elsewhere.pin = pin;
+  CHECK(pthread_create(&thread, NULL, pin_many, &elsewhere) == 0);
+  while (pins || commits) {
+    const damo_status of_pin = damo_rows_pin(embedding, keys, KEYS, rows, NULL, &pin);
+    damo_status of_commit;
+    if (of_pin == DAMO_STATUS_BUSY) {
+      CHECK_SAYS("another thread is using the pin");
+      pins = 0;
+    } else {
+      CHECK(of_pin == DAMO_STATUS_OK);
+    }
+    of_commit = damo_pin_commit(pin, NULL);
+    if (of_commit == DAMO_STATUS_BUSY) {
+      CHECK_SAYS("another thread is using the pin");
+      commits = 0;
+    } else if (of_commit != DAMO_STATUS_OK) {
+      CHECK(of_commit == DAMO_STATUS_INVALID_ARGUMENT);
+      CHECK_SAYS("the pin has no rows");
+    }
+  }
+  over(1);
+  CHECK(pthread_join(thread, NULL) == 0);
+  damo_pin_free(pin);
+}
+
 static void *committed_elsewhere(void *pin) {
   CHECK_OK(damo_pin_commit(pin, NULL));
   return NULL;
@@ -118,6 +184,7 @@ int main(void) {
   rows_are_changed_in_place(embedding);
   conflicts_are_added_or_refused(embedding);
   misuse_is_refused(embedding);
+  a_pin_in_use_is_busy(embedding);
 
   /* A pin keeps its storage open, and may go to another thread. */
   CHECK_OK(damo_rows_pin(embedding, keys, KEYS, rows, created, &pin));
