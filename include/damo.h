@@ -300,14 +300,15 @@ typedef struct damo_lookup damo_lookup;
  *     none             state (0): a number of floats                        these
  * ```
  *
- * - The learning rate is gamma, alpha for ftrl, and eta for lion. Every optimizer also accepts it
- *   as learning_rate; ftrl and lion accept it as gamma, too.
+ * - The learning rate is gamma, alpha for ftrl, and eta for lion. Every optimizer but none also
+ *   accepts it as learning_rate; ftrl and lion accept it as gamma, too.
  * - lambda is weight decay. adamw and lion decouple it; the others add it to the gradient. ftrl
  *   has lambda1 and lambda2 instead.
  * - ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0). It is the first
- *   value of n, or of the 1 float. For none it is that of all floats of state.
- * - none takes no steps and no rate: gradients are INVALID_ARGUMENT. It is for a trainer that
- *   changes rows itself (damo_rows_pin). state is 0 to 786432 floats a row, and a group keeps it.
+ *   value of n, or of the 1 float. For none it is the first value of every float of state.
+ * - none has no learning rate, and refuses gradients with INVALID_ARGUMENT. It is for a trainer
+ *   that changes rows itself (damo_rows_pin). state is 0 to 786432 floats a row. A group's state
+ *   never changes its length.
  * - Bias corrections use the row's own update count.
  *
  * Under ftrl a weight is a function of its gradients alone. From the first gradient on its initial
@@ -325,7 +326,7 @@ typedef struct damo_optimizer damo_optimizer;
  * after the call. NULL stands for an empty bag: every default holds. The function refuses unknown
  * keys, wrong types and values out of range, by an error that lists what is accepted.
  *
- * Unlike any other handle, a bag must not be used by two threads at once.
+ * A damo_params must not be used by two threads at once, nor may a damo_pin or a damo_step.
  */
 typedef struct damo_params damo_params;
 
@@ -367,7 +368,8 @@ typedef struct damo_scheduler damo_scheduler;
  * A step has parts, numbered 0, 1, and so on. Each is an embedding with keys, and has one row of
  * floats a key (damo_step_add_keys) or one a bag of keys (damo_step_add_bags). The rows are looked
  * up together, and their gradients applied together: all groups and their global steps change, or
- * none does, whatever happens to the process or, with durability "power", to the machine.
+ * none does. That survives a kill with durability "process", and a power failure with "power".
+ * With "checkpoint" it is not promised.
  *
  * Make one step for a loop. damo_step_clear removes its parts; the next ones use their memory.
  *
@@ -449,8 +451,8 @@ typedef struct {
    */
   float *floats;
   /**
-   * How many floats there are, from the first one on. What lies behind the last row may be
-   * missing.
+   * The length of the buffer in floats. It may end with the last row: the gap behind that row is
+   * not needed.
    */
   size_t floats_len;
   /**
@@ -1763,15 +1765,17 @@ damo_status damo_step_add_keys(damo_step *step,
                                size_t keys_len);
 
 /**
- * Adds a part with one row a bag: some consecutive keys, whose rows become one. What it means is
- * what torch.nn.functional.embedding_bag does.
+ * Adds a part with one row a bag. A bag is some consecutive keys. Their rows are pooled to one, as
+ * torch.nn.functional.embedding_bag does.
  *
- * - embedding: as for damo_step_add_keys. Its option padding_key counts for nothing in a bag.
+ * - embedding: as for damo_step_add_keys. The padding key is left out of bags: it is in no sum,
+ *   mean or largest value, and gets no gradient.
  * - keys: keys_len keys. A key may occur several times.
  * - offsets: the index of each bag's first key, in ascending order. The first is 0. Two that are
  *   equal make a bag without keys, whose row is zeros.
- * - has_last_offset: whether offsets ends with one more, keys_len.
- * - pooling: "sum", "mean" or "max". The largest value of each column is that of its first key.
+ * - has_last_offset: whether keys_len follows the last bag's offset.
+ * - pooling: "sum", "mean" or "max". If several keys of a bag have the largest value of a column,
+ *   the first one counts.
  * - weights: keys_len floats that rows are multiplied with, for "sum" only; or NULL.
  *
  * Keys, offsets and weights are copied. Sums are float32, added in the order of keys.
@@ -1795,8 +1799,9 @@ damo_status damo_step_add_bags(damo_step *step,
 /**
  * Writes the rows of all parts. Keys without a row get one, as in damo_embedding_lookup.
  *
- * - outputs: parts_len of them, in the order of the parts. outputs[i] gets the rows of part i: one
- *   of dim floats a key, or a bag. With a stride they may be columns of one matrix.
+ * - outputs: parts_len of them, in the order of the parts. outputs[i] gets the rows of part i, of
+ *   dim floats each: one for each key, or one for each bag. With a stride they may be columns of
+ *   one matrix.
  * - parts_len: the number of parts.
  *
  * A key that a filter does not admit reads as its initial weights, also in a bag.
@@ -1834,8 +1839,8 @@ damo_status damo_step_peek(damo_step *step, const damo_rows *outputs, size_t par
  * taken. Then each key takes one optimizer step.
  *
  * The global step of each group with a part rises by one. All groups change together or not at
- * all: in memory, in the journal (one record and, with durability "power", one fsync), in
- * checkpoints, dumps and iterators.
+ * all: in the journal (one entry and, with durability "power", one fsync), in checkpoints, dumps
+ * and iterators. A lookup meanwhile may see some rows changed and others not.
  *
  * Keys without a row get one first, and those that a filter does not admit are left out, as in
  * damo_embedding_apply_gradients.
@@ -1845,7 +1850,7 @@ damo_status damo_step_peek(damo_step *step, const damo_rows *outputs, size_t par
  *   number of rows is not that of keys or bags; a stride below dim; a NULL buffer with a length; a
  *   float that is NaN, infinite or beyond 1e18, if it goes to a key (the message has its part, row
  *   and column); gradients of a key that add up to more than 1e18; pooling "max" without a lookup
- *   since the part was added.
+ *   or peek since the part was added.
  * - NOT_SUPPORTED: the storage is open with read_only.
  * - BUSY: another thread is using the step.
  * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
@@ -1889,7 +1894,8 @@ void damo_pin_free(damo_pin *pin);
  *
  * ```text
  *     add       each float gets what the caller has added to it: now + (committed - pinned). So no
- *               change is lost, whoever made it. A row that was deleted is made anew
+ *               change is lost, whoever made it. A row that was deleted begins again with its
+ *               first floats, to which the changes are added
  *     refuse    BUSY: pin the rows again
  * ```
  *

@@ -73,7 +73,8 @@ class Pin(Handle):
 
         The padding key, and keys that a filter does not admit, are left out. Each row counts an
         update. The step stays. Raises ValueError for rows with NaN or infinite floats. After an
-        error nothing has changed, and the pin can be committed again.
+        error nothing has changed, and the pin can be committed again. Only with durability "power"
+        an OSError may leave it open whether the commit is on disk.
         """
         shape = (self.keys.size, self.rows.shape[1])
         _arrays.floats(self.rows, "rows", (shape,))

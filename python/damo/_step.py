@@ -152,8 +152,8 @@ class Step(StepHandle):
         gradients: a dict of float32 arrays of the results' shapes, or one matrix for all, as out of
         lookup. PyTorch tensors are taken, too.
         features: a dict with the keys of each feature; None: those of the latest lookup or peek.
-        With pooling "max" they must be None, since a gradient goes to the largest row that was
-        read.
+        With pooling "max" they must be None: each column of a gradient goes to the key that had the
+        largest value in what was read.
 
         Gradients of a key are summed over all features, unless its embedding has duplicates "mean".
         The step of each group rises by one, also for a feature without keys. All rows and steps

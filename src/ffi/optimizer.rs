@@ -25,14 +25,15 @@ use crate::optimizer::{GRADIENT_WORDS, Optimizer, is_gradient};
 ///     none             state (0): a number of floats                        these
 /// ```
 ///
-/// - The learning rate is gamma, alpha for ftrl, and eta for lion. Every optimizer also accepts it
-///   as learning_rate; ftrl and lion accept it as gamma, too.
+/// - The learning rate is gamma, alpha for ftrl, and eta for lion. Every optimizer but none also
+///   accepts it as learning_rate; ftrl and lion accept it as gamma, too.
 /// - lambda is weight decay. adamw and lion decouple it; the others add it to the gradient. ftrl
 ///   has lambda1 and lambda2 instead.
 /// - ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0). It is the first
-///   value of n, or of the 1 float. For none it is that of all floats of state.
-/// - none takes no steps and no rate: gradients are INVALID_ARGUMENT. It is for a trainer that
-///   changes rows itself (damo_rows_pin). state is 0 to 786432 floats a row, and a group keeps it.
+///   value of n, or of the 1 float. For none it is the first value of every float of state.
+/// - none has no learning rate, and refuses gradients with INVALID_ARGUMENT. It is for a trainer
+///   that changes rows itself (damo_rows_pin). state is 0 to 786432 floats a row. A group's state
+///   never changes its length.
 /// - Bias corrections use the row's own update count.
 ///
 /// Under ftrl a weight is a function of its gradients alone. From the first gradient on its initial

@@ -12,7 +12,7 @@ use crate::params::{Params, Value};
 /// after the call. NULL stands for an empty bag: every default holds. The function refuses unknown
 /// keys, wrong types and values out of range, by an error that lists what is accepted.
 ///
-/// Unlike any other handle, a bag must not be used by two threads at once.
+/// A damo_params must not be used by two threads at once, nor may a damo_pin or a damo_step.
 pub struct damo_params {
     pub(super) inner: Params,
 }

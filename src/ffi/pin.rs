@@ -1,4 +1,4 @@
-//! `damo_pin`: rows that the caller changes in place, and commits.
+//! `damo_pin`: copies of rows that the caller changes, and commits.
 
 use std::ffi::c_char;
 
@@ -29,7 +29,8 @@ pub unsafe extern "C" fn damo_pin_free(pin: *mut damo_pin) {
 ///
 /// ```text
 ///     add       each float gets what the caller has added to it: now + (committed - pinned). So no
-///               change is lost, whoever made it. A row that was deleted is made anew
+///               change is lost, whoever made it. A row that was deleted begins again with its
+///               first floats, to which the changes are added
 ///     refuse    BUSY: pin the rows again
 /// ```
 ///

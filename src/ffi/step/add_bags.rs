@@ -8,15 +8,17 @@ use crate::error::{Error, Result, damo_status};
 use crate::ffi::{arguments, damo_embedding, guard};
 use crate::step::GivenBags;
 
-/// Adds a part with one row a bag: some consecutive keys, whose rows become one. What it means is
-/// what torch.nn.functional.embedding_bag does.
+/// Adds a part with one row a bag. A bag is some consecutive keys. Their rows are pooled to one, as
+/// torch.nn.functional.embedding_bag does.
 ///
-/// - embedding: as for damo_step_add_keys. Its option padding_key counts for nothing in a bag.
+/// - embedding: as for damo_step_add_keys. The padding key is left out of bags: it is in no sum,
+///   mean or largest value, and gets no gradient.
 /// - keys: keys_len keys. A key may occur several times.
 /// - offsets: the index of each bag's first key, in ascending order. The first is 0. Two that are
 ///   equal make a bag without keys, whose row is zeros.
-/// - has_last_offset: whether offsets ends with one more, keys_len.
-/// - pooling: "sum", "mean" or "max". The largest value of each column is that of its first key.
+/// - has_last_offset: whether keys_len follows the last bag's offset.
+/// - pooling: "sum", "mean" or "max". If several keys of a bag have the largest value of a column,
+///   the first one counts.
 /// - weights: keys_len floats that rows are multiplied with, for "sum" only; or NULL.
 ///
 /// Keys, offsets and weights are copied. Sums are float32, added in the order of keys.

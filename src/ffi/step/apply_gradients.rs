@@ -17,8 +17,8 @@ use crate::ffi::{arguments, guard};
 /// taken. Then each key takes one optimizer step.
 ///
 /// The global step of each group with a part rises by one. All groups change together or not at
-/// all: in memory, in the journal (one record and, with durability "power", one fsync), in
-/// checkpoints, dumps and iterators.
+/// all: in the journal (one entry and, with durability "power", one fsync), in checkpoints, dumps
+/// and iterators. A lookup meanwhile may see some rows changed and others not.
 ///
 /// Keys without a row get one first, and those that a filter does not admit are left out, as in
 /// damo_embedding_apply_gradients.
@@ -28,7 +28,7 @@ use crate::ffi::{arguments, guard};
 ///   number of rows is not that of keys or bags; a stride below dim; a NULL buffer with a length; a
 ///   float that is NaN, infinite or beyond 1e18, if it goes to a key (the message has its part, row
 ///   and column); gradients of a key that add up to more than 1e18; pooling "max" without a lookup
-///   since the part was added.
+///   or peek since the part was added.
 /// - NOT_SUPPORTED: the storage is open with read_only.
 /// - BUSY: another thread is using the step.
 /// - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.

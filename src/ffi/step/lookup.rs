@@ -6,8 +6,9 @@ use crate::ffi::{arguments, guard};
 
 /// Writes the rows of all parts. Keys without a row get one, as in damo_embedding_lookup.
 ///
-/// - outputs: parts_len of them, in the order of the parts. outputs[i] gets the rows of part i: one
-///   of dim floats a key, or a bag. With a stride they may be columns of one matrix.
+/// - outputs: parts_len of them, in the order of the parts. outputs[i] gets the rows of part i, of
+///   dim floats each: one for each key, or one for each bag. With a stride they may be columns of
+///   one matrix.
 /// - parts_len: the number of parts.
 ///
 /// A key that a filter does not admit reads as its initial weights, also in a bag.

@@ -33,7 +33,8 @@ pub use peek::*;
 /// A step has parts, numbered 0, 1, and so on. Each is an embedding with keys, and has one row of
 /// floats a key (damo_step_add_keys) or one a bag of keys (damo_step_add_bags). The rows are looked
 /// up together, and their gradients applied together: all groups and their global steps change, or
-/// none does, whatever happens to the process or, with durability "power", to the machine.
+/// none does. That survives a kill with durability "process", and a power failure with "power".
+/// With "checkpoint" it is not promised.
 ///
 /// Make one step for a loop. damo_step_clear removes its parts; the next ones use their memory.
 ///
@@ -48,8 +49,8 @@ pub struct damo_step {
 pub struct damo_rows {
     /// The first float of the first row. May be NULL if there are no rows.
     pub floats: *mut f32,
-    /// How many floats there are, from the first one on. What lies behind the last row may be
-    /// missing.
+    /// The length of the buffer in floats. It may end with the last row: the gap behind that row is
+    /// not needed.
     pub floats_len: usize,
     /// The floats from the beginning of a row to that of the next one. The floats between rows are
     /// neither read nor written.
