@@ -21,7 +21,7 @@ class ad_log_sink final : public sample_sink {
     throw input_error(path_ + ": is libFM text; a Criteo log is needed");
   }
 
-  // The more there are, the wider is the range of counts that share a key.
+  // Large counts share keys: the ranges grow with the count.
   void count(std::string_view column, std::optional<std::int64_t> count) override {
     const std::int64_t positive = std::max<std::int64_t>(0, count.value_or(0));
     const double value = std::log1p(static_cast<double>(positive));
@@ -56,7 +56,7 @@ class ad_log_sink final : public sample_sink {
   std::size_t tokens_ = 0;
 };
 
-// From -1 to 1, the same for the same number.
+// A pseudo-random weight from -1 to 1, fixed by its number.
 double hidden(std::uint64_t number) {
   return static_cast<double>(mix64(number) >> 11) / 4503599627370496.0 - 1;
 }

@@ -68,7 +68,7 @@ void dlrm::add_parts(const ad_log& batch) {
     } else {
       step_.add(features_[f], batch.buckets, batch.begins, "mean");
     }
-    // Some columns of the rows of a batch.
+    // The columns of this feature in the matrix of the batch.
     const std::size_t column = network_.column(f), dim = network::dim_of(f);
     const std::size_t floats = rows_.size() - column;
     outputs_.push_back({{rows_.data() + column, floats}, dim, width});

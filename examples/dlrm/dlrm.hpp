@@ -21,7 +21,7 @@ class dlrm {
   explicit dlrm(const std::string& directory);
 
   // One step on the mean log-loss of the batch, which must not be empty. Returns the sum of the
-  // log-losses that the batch had before.
+  // log-losses before the step.
   double train(const ad_log& batch);
 
   // The logit of each sample. Creates no rows.

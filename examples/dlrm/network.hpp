@@ -29,8 +29,8 @@ class layer {
   bool is_rectified() const { return is_rectified_; }
 
   void forward(const float* x, float* y) const;
-  // From the gradient of y, which it may change: adds to `gradients`, and to that of x if there is
-  // one.
+  // Adds the gradients of the weights to `gradients`, and that of the input to `of_x` unless it is
+  // null. Changes `of_y`.
   void backward(const float* x, const float* y, float* of_y, float* of_x);
 
   std::vector<float> weights;
@@ -68,8 +68,8 @@ class network {
 
   // The logit of a sample.
   float forward(const float* counts, const float* of_features);
-  // From the gradient of the logit of the latest forward: adds to those of the layers, and writes
-  // those of the features.
+  // Backward of the latest forward. Adds to the layers' gradients, and writes those of the
+  // features.
   void backward(float error, float* of_features);
 
  private:

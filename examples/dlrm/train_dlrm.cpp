@@ -4,8 +4,8 @@
 // dlrm.hpp is the model, and the only place that calls damo to train and predict; network.hpp has
 // its arithmetic, ad_log.hpp the samples. The log readers are those of examples/cpp.
 //
-// The run trains, makes a checkpoint in the middle, trains on from the checkpoint in another store,
-// and predicts from a dump. Each of the three must give the same scores, to the last bit.
+// The run trains, with a checkpoint in the middle. A second store trains on from the checkpoint,
+// and a dump serves. All three give the same scores, to the last bit.
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>

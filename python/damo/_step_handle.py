@@ -1,4 +1,4 @@
-"""StepHandle: a step of several embeddings at addresses. damo.Step and damo.torch are on top."""
+"""StepHandle: a damo_step that takes addresses. damo.Step and damo.torch are built on it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class StepHandle(Handle):
         storage._adopt(self)
 
     def _clear(self) -> None:
-        """Removes all parts."""
         _c_api.damo_step_clear(self._use())
 
     def _add_keys(self, embedding: Embedding, keys: int, size: int) -> None:

@@ -9,8 +9,8 @@
 //!             4   u32   configuration
 //!             8   i64   the group's global step after the call
 //!             16  f64   learning rate
-//!             24  u64   keys, in the order of steps
-//!             32  u64   floats
+//!             24  u64   how many keys
+//!             32  u64   how many floats: dim a key
 //! ```
 
 use super::entry::part;
@@ -20,13 +20,12 @@ use crate::memory::room_for;
 const HEAD_LEN: usize = 8;
 const SECTION_LEN: usize = 40;
 
-/// What a step has of one group.
+/// One row of the table: a group, its step and rate, and how much of the payload is its.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Section {
     pub(crate) group: u16,
     /// The id that the journal gave the configuration.
     pub(crate) config: u32,
-    /// The group's global step after the call.
     pub(crate) step: i64,
     pub(crate) rate: f64,
     pub(crate) keys: u64,

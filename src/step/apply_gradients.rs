@@ -18,7 +18,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The gradients of the outputs, where they are those of the keys.
+    /// The gradients as the caller gave them, if they need no copy: one part, without bags or gaps.
     fn whole(&self) -> Option<&[f32]> {
         match &*self.parts {
             [(_, part, gradients)] if !part.has_bags() => gradients.as_slice(),
@@ -48,7 +48,8 @@ impl Step {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for gradients that do not fit the parts, for floats that are no gradients
-    /// (the message has part, row and column), and for pooling "max" without a lookup; those of
+    /// (the message has part, row and column), and for pooling "max" without a lookup or peek since
+    /// the part was added; those of
     /// [`Embedding::apply_gradients`](crate::embedding::Embedding::apply_gradients). Nothing has
     /// changed in any group.
     pub fn apply_gradients(&mut self, gradients: &[Rows<'_>]) -> Result<()> {

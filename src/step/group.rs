@@ -31,7 +31,6 @@ impl StepGroup {
         &self.parts
     }
 
-    /// How many keys there are.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
@@ -43,7 +42,7 @@ impl StepGroup {
         self.parts.clear();
     }
 
-    /// Adds the keys of a part; if it `is_new`, the first.
+    /// Adds the keys of a part. `is_new`: it is the group's first part.
     pub(super) fn add(
         &mut self,
         embedding: &Arc<Embedding>,

@@ -68,7 +68,7 @@ impl Work<'_> {
     fn run(&mut self, read: Read) -> Result<()> {
         let Some(embedding) = self.group.embedding().cloned() else { return Ok(()) };
         let dim = embedding.dim();
-        // Rows that need no pooling, and lie one behind the other, are written once.
+        // Rows without pooling, one behind the other, are read straight into the output.
         if let [(part, outputs)] = &mut *self.parts
             && !part.has_bags()
             && let Some(outputs) = outputs.as_slice()

@@ -29,7 +29,8 @@ pub struct Step {
     /// The parts in their order. Those from `parts_len` on wait to be used again.
     parts: Vec<Part>,
     parts_len: usize,
-    /// One an embedding, in the order of their first parts. The others wait likewise.
+    /// The groups, one for each embedding, in the order of their first parts. Those from
+    /// `groups_len` on wait to be used again.
     groups: Vec<StepGroup>,
     groups_len: usize,
     clip: Clip,
@@ -69,7 +70,7 @@ impl Step {
         self.parts_len
     }
 
-    /// The floats of each part's rows, for so many lists of rows.
+    /// The dim of each part. Refuses `given` lists if that is not the number of parts.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for another number of lists than parts.
@@ -169,7 +170,7 @@ impl Step {
     }
 }
 
-/// The numbers of rows and floats a row of what a caller gives.
+/// For each list of rows: the number of rows, and their dim.
 fn shapes_of(rows: &[Rows<'_>]) -> impl ExactSizeIterator<Item = (usize, usize)> {
     rows.iter().map(|rows| (rows.count(), rows.dim()))
 }

@@ -22,7 +22,6 @@ pub(super) struct Part {
     pub(super) group: usize,
     /// The index of its first key there.
     pub(super) first: usize,
-    /// How many keys it has.
     pub(super) len: usize,
     /// How rows become one; None: a row a key.
     pooling: Option<Pooling>,
@@ -31,7 +30,7 @@ pub(super) struct Part {
     weights: Vec<f32>,
     has_weights: bool,
     padding: Option<i64>,
-    /// With `Max`: the entry that has each column's largest value, since the latest lookup.
+    /// With `Max`: the entry that has each column's largest value, since the latest lookup or peek.
     winners: Vec<u32>,
     has_winners: bool,
 }
@@ -139,7 +138,7 @@ impl Part {
     /// Writes the gradients of its keys to `of_keys`, which are the group's.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for the largest of rows that were not looked up.
+    /// `INVALID_ARGUMENT` for pooling "max" if the part was never read.
     pub(super) fn backward(
         &self,
         number: usize,

@@ -46,7 +46,7 @@ class Collection(nn.Module):
         self.include_last_offset = include_last_offset
         self._steps = StepPool()
         self.tables = nn.ModuleDict(open_tables(storage, configs, dtype))
-        # Nothing is refused any more.
+        # Empties groups only after every check has passed.
         if fresh:
             self.reset_parameters()
 

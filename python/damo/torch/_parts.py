@@ -92,7 +92,7 @@ class Call:
 
 @dataclass(eq=False)
 class Part:
-    """The gradients of one feature's rows, or of its bags."""
+    """The ids of one feature, and what a backward pass gives for them: one part of a step."""
 
     rows: Embedding
     ids: torch.Tensor

@@ -36,7 +36,8 @@ class Feature:
         self.found: torch.Tensor | None = None
 
     def decide(self, looks: bool) -> None:
-        """Sets is_late. looks: rows are trained, and none is made.
+        """Sets is_late. looks: rows are read for training, in eval mode, so that no row is
+        created.
 
         torch pools if weights need a gradient, if gradients of ids without a row are dropped, and
         for "max", where it notes which row is the largest.
@@ -112,8 +113,8 @@ def read(
     Returns a tensor a feature, with a row an id or a bag (Feature.late makes bags), and False. If
     is_matrix, and nothing is late, it returns one tensor with all of them side by side, and True.
 
-    training: ids without a row get one. Within a backward pass, which recomputes a forward pass,
-    they read as their first weights. Without training they read as zeros.
+    training: ids without a row get one. In a forward pass that a backward pass recomputes, ids
+    without a row read as their first weights. Without training they read as zeros.
     """
     trained = [feature for feature in features if feature.is_trained]
     if training or trained:

@@ -1,7 +1,8 @@
 """Many features in one lookup and one node of torch's graph, whose backward hands over parts.
 
-The features of a forward pass are entries. Each has a table's Gradients and ids, and its rows, one
-an id or one a bag, are an output of the node. Two entries may have the same table.
+The features of a forward pass are entries. Each entry has the Gradients of a table, ids, and rows:
+one an id, or one a bag. The rows are an output of the node, or some columns of its only output. Two
+entries may have the same table.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ._passes import BackwardStep, passes
 
 @dataclass(eq=False)
 class Entry:
-    """A feature of one forward pass."""
+    """A feature in a node of torch's graph: its ids, and the rows that were read for them."""
 
     gradients: Gradients | None
     """Those of its table; None: the table is for serving."""
@@ -106,8 +107,8 @@ class Lookup:
         """Notes a backward pass over these entries. Raises RuntimeError for one that is freed.
 
         With several outputs, passes over different ones are several passes over this node. torch
-        frees the node in the first one that does not retain the graph. For torch.nn's layers that
-        would free the outputs of this pass alone, and so it is here.
+        frees the node in the first pass that does not retain the graph. Separate layers would lose
+        only that pass's outputs. So the other outputs can still be used here.
         """
         try:
             _ = ctx.saved_tensors

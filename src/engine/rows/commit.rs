@@ -1,8 +1,8 @@
 //! Commit: brings the rows of a pin back, as its caller has changed them.
 //!
-//! A commit is one entry in the journal: an insert_records with the rows as they become. They
-//! depend on what the rows are at that moment. So nobody may change them from the look at them to
-//! the last row. Small commits hold their rows (`few_commits`). Others have the group alone.
+//! A commit is one entry in the journal: an insert_records with the rows as they become. What a row
+//! becomes depends on its present floats. So no other call may change it between the comparison and
+//! the write. Small commits hold their rows (`few_commits`). Others have the group alone.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -19,8 +19,8 @@ use crate::error::Result;
 use crate::journal::CallKind;
 use crate::memory::reserve;
 
-/// What is the same for all rows of a commit.
-pub(super) struct Merging {
+/// How a commit combines the pinned rows with the present ones.
+pub(super) struct CommitTerms {
     cutoff: u64,
     /// As `Optimizer::squares`.
     squares: Range<usize>,
@@ -67,13 +67,13 @@ impl OpenGroup {
         let pinned = Pinned::new(self, &mut parts);
         let call = engine.pool.begin_work(count);
         self.prepare(engine, &call, pinned.parts, (count, Origin::Call))?;
-        let merging = self.merging(engine, conflicts);
+        let terms = self.commit_terms(engine, conflicts);
         let mut created = 0;
         for part in &mut *pinned.parts {
             for (number, (key, place)) in part.keys.iter().zip(&part.places).enumerate() {
                 let shard = self.cache.read_for(hash(*key));
                 let row = shard.hold(*place);
-                created += u64::from(self.merge_row(copies, number, &row, &merging)?);
+                created += u64::from(self.merge_row(copies, number, &row, &terms)?);
             }
             part.floats = std::mem::take(&mut copies.merged);
         }
@@ -92,21 +92,21 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// What a commit's rows are merged with. They must not change any more.
-    pub(super) fn merging(&self, engine: &Engine, conflicts: Conflicts) -> Merging {
+    /// Call it once the rows are held: it reads the expiry cutoff.
+    pub(super) fn commit_terms(&self, engine: &Engine, conflicts: Conflicts) -> CommitTerms {
         let squares = self.optimizer.squares(self.dim);
-        Merging { cutoff: engine.expiry.cutoff(), squares, conflicts }
+        CommitTerms { cutoff: engine.expiry.cutoff(), squares, conflicts }
     }
 
-    /// Writes what the row of a commit's key becomes to the copies' merged rows. Returns whether it
-    /// is made.
+    /// Computes what a key's row becomes, and writes it to `copies.merged`. Returns whether the row
+    /// is new.
     #[inline(always)]
     pub(super) fn merge_row(
         &self,
         copies: &mut RowCopies,
         number: usize,
         row: &Row<'_>,
-        Merging { cutoff, squares, conflicts }: &Merging,
+        CommitTerms { cutoff, squares, conflicts }: &CommitTerms,
     ) -> Result<bool> {
         if row.is_row(*cutoff) {
             copies.merge(number, (row.floats(), row.updates() + 1), squares, *conflicts)?;

@@ -110,10 +110,10 @@ impl OpenGroup {
         if !self.hold_again(copies.committed(), &mut rows, &guard) {
             return Ok(Tried::Lacking);
         }
-        let merging = self.merging(engine, conflicts);
+        let terms = self.commit_terms(engine, conflicts);
         let mut created = 0;
         for (number, row) in rows.iter().flatten().enumerate() {
-            created += u64::from(self.merge_row(copies, number, row, &merging)?);
+            created += u64::from(self.merge_row(copies, number, row, &terms)?);
         }
         let keys = copies.committed().0;
         let pieces = [

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::memory::room_for;
 
-/// How often a key is looked for again whose row was evicted as soon as it was loaded.
+/// How often rows are loaded again that were evicted before they could be copied.
 const ATTEMPTS: usize = 1000;
 
 impl OpenGroup {

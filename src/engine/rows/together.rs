@@ -1,5 +1,6 @@
-//! Gradients of several groups, applied together: the journal has them as one call, and no reader,
-//! checkpoint or crash sees some groups with the step and others without.
+//! Gradients of several groups, applied together. The journal has them as one call. A cut, a
+//! checkpoint or a crash sees all groups with the step, or none. A lookup on another thread may see
+//! some rows before others.
 //!
 //! It goes as with a call in turns (`in_turns`). But the `order` of all groups is locked, one after
 //! the other by their numbers, when the call gets its sequence number and draws its tickets. So any
@@ -29,12 +30,12 @@ const ATTEMPTS: usize = 3;
 
 /// A thread takes so many keys at a time.
 const KEYS_A_SHARE: usize = 256;
-/// How many parts ahead of its change a part's rows are fetched, and how many keys it has at most.
-/// The rows of longer parts are fetched while rows before them are changed.
+/// The rows of a part are fetched while the third part before it is changed.
 const AHEAD: usize = 3;
+/// Only parts of at most so many keys are fetched ahead; longer ones fetch as they go.
 const SHORT: usize = 64;
 
-/// What a step has of one group.
+/// The keys and gradients of one group of a training step.
 pub(crate) struct OfGroup<'a> {
     table: &'a OpenGroup,
     gradients: Gradients<'a>,
@@ -60,7 +61,7 @@ impl<'a> OfGroup<'a> {
     }
 }
 
-/// A group on the way through the call.
+/// A group of the call: its distinct keys with merged gradients, and what it has done.
 struct Member<'a> {
     of: &'a OfGroup<'a>,
     dedup: Box<Dedup>,
@@ -192,7 +193,7 @@ impl Engine {
         first_error(members)
     }
 
-    /// `alone`: has the groups alone.
+    /// Tries to make the call: beside others, or with `alone`, with no other call on its groups.
     fn try_together(
         &self,
         members: &mut [Member<'_>],
@@ -302,8 +303,8 @@ impl Engine {
         let head = Head { kind, group: 0, config: 0, step: 0, time, rate: 0.0 };
         loop {
             let next = NextSteps::new(&entry.tables)?;
-            let table = encode_sections(&entry.sections(&next.changes)?)?;
-            let front = payload.map(|payload| payload.behind(&table, &entry.configs));
+            let section_table = encode_sections(&entry.sections(&next.changes)?)?;
+            let front = payload.map(|payload| payload.behind(&section_table, &entry.configs));
             let (seqno, begun) = match self.journal().zip(front.as_ref()) {
                 None => {
                     let seqno = self.next_seqno()?;
@@ -331,7 +332,7 @@ impl Engine {
     }
 }
 
-/// Divides parts into shares that are worth a thread's look for one, as ranges.
+/// Divides parts into ranges of at least `KEYS_A_SHARE` keys. A thread takes a range at a time.
 fn shares_of(parts: &[(usize, &Part)]) -> Vec<Range<usize>> {
     let (mut shares, mut begin, mut keys) = (Vec::new(), 0, 0);
     for (at, (_, part)) in parts.iter().enumerate() {
@@ -356,7 +357,8 @@ struct Started<'a> {
     turns: Vec<Turns<'a>>,
 }
 
-/// What the call has in the journal, but for what its place in the order decides. All by group.
+/// The journal's entry, without steps and rates: those are known only with the orders locked. Each
+/// list has one item a group; `pieces` has them in the order of groups.
 struct Entry<'p> {
     tables: Vec<&'p OpenGroup>,
     configs: Vec<u32>,
