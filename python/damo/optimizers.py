@@ -123,7 +123,8 @@ class SGD(Optimizer):
     def __init__(
         self, lr: float = 1e-3, *, weight_decay: float = 0.0, scheduler: Scheduler | None = None
     ) -> None:
-        super().__init__("sgd", scheduler=scheduler, **{"gamma": lr, "lambda": weight_decay})
+        params: OptimizerParams = {"gamma": lr, "lambda": weight_decay}
+        super().__init__("sgd", scheduler=scheduler, **params)
 
 
 class FTRL(Optimizer):
