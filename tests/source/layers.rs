@@ -41,7 +41,7 @@ const ROOMS: [(&str, &str); 28] = [
     ("cache", "error locks memory prefetch seqno"),
     ("initializer", "error params"),
     ("journal", "error files locks memory seqno threads"),
-    ("rocks", "error file_size_limit files locks memory seqno threads"),
+    ("rocks", "error file_size_limit files locks memory prefetch seqno threads"),
     ("scheduler", "error params"),
     ("files", "error"),
     ("key_hash", "error"),

@@ -2,7 +2,10 @@
 //!
 //! A fence is the largest key that a run of blocks may have. Between fences the sizes of the blocks
 //! tell where each is, since they follow each other without gaps. A file whose index leaves a block
-//! out is refused.
+//! out is refused. For each block of a run, 16 bits tell where its last key is between two fences.
+//! So one key is looked for in one block of a run, or in two blocks if these bits are the same.
+
+use std::ops::Range;
 
 use super::block::{Handle, TRAILER, entries_part, index_entry};
 use super::head::{Head, MAX_SMALL, Properties};
@@ -18,7 +21,11 @@ pub(super) const RUN: usize = 16;
 pub(super) struct Fences {
     /// The bytes of each block, without its trailer.
     sizes: Vec<u32>,
+    /// Where the last key that each block may have is in its run.
+    parts: Vec<u16>,
     runs: Vec<Run>,
+    /// No key is smaller.
+    first: Ordinal,
     /// Two blocks that follow each other may have versions of the same key.
     may_share_keys: bool,
 }
@@ -33,18 +40,22 @@ struct Run {
 }
 
 impl Fences {
+    /// The file's keys begin at `first`.
+    ///
     /// # Errors
     /// Where in the file, and what about it, is damaged or unknown.
     pub(super) fn read(
         source: &dyn Source,
         head: &Head,
         properties: &Properties,
+        first: Ordinal,
     ) -> Result<Fences, (u64, String)> {
         let index = head.block("rocksdb.index").ok_or((0, "its index is missing".to_owned()))?;
         let (blocks, bytes) =
             properties.blocks.ok_or((0, "it does not say how many blocks it has".to_owned()))?;
-        let mut fences =
-            Fences { sizes: Vec::new(), runs: Vec::new(), may_share_keys: !properties.is_user_key };
+        let may_share_keys = !properties.is_user_key;
+        let (sizes, parts, runs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut fences = Fences { sizes, parts, runs, first, may_share_keys };
         // No more than the file has room for: each block has a trailer.
         let room = bytes.min(head.end_of_entries()) / TRAILER as u64;
         if blocks > room {
@@ -52,9 +63,10 @@ impl Fences {
         }
         let failed = |error: crate::error::Error| (0, error.message().to_owned());
         reserve(&mut fences.sizes, blocks as usize).map_err(failed)?;
+        reserve(&mut fences.parts, blocks as usize).map_err(failed)?;
         reserve(&mut fences.runs, (blocks as usize).div_ceil(RUN)).map_err(failed)?;
 
-        let mut builder = Builder { fences, blocks, end: 0, last: None };
+        let mut builder = Builder { fences, blocks, end: 0, last: None, run: Vec::new() };
         let block = |handle: Handle, limit| {
             read_block(source, head.base, handle, limit)
                 .map_err(|what| (handle.offset, format!("a block of its index {what}")))
@@ -70,6 +82,7 @@ impl Fences {
         } else {
             builder.add(&top, index)?;
         }
+        builder.end_run();
         if builder.end != bytes || builder.fences.sizes.len() as u64 != blocks {
             let what = format!(
                 "its index has {} blocks up to byte {}; {blocks} up to byte {bytes} are needed",
@@ -101,6 +114,64 @@ impl Fences {
     pub(super) fn find(&self, key: Ordinal) -> Option<(usize, u64)> {
         let run = self.runs.partition_point(|run| run.last < key);
         self.runs.get(run).map(|found| (run * RUN, found.offset))
+    }
+
+    /// The blocks to look for a key in, and where the first one is: mostly one block, sometimes
+    /// more. A block that has a larger key ends the search. `near` is a run to begin with, and
+    /// becomes the key's run: ascending keys are looked for faster one after the other.
+    pub(super) fn find_key(&self, key: Ordinal, near: &mut usize) -> Option<(Range<usize>, u64)> {
+        let run = self.run_of(key, *near);
+        *near = run;
+        let found = self.runs.get(run).filter(|_| key >= self.first)?;
+        let begin = run * RUN;
+        let parts = &self.parts[begin..(begin + RUN).min(self.parts.len())];
+        let part = part_of(key, self.low(run), found.last);
+        let before = parts.iter().position(|last| *last >= part)?;
+        let same = parts[before..].iter().take_while(|last| **last == part).count();
+        let end = (before + same + 1).min(parts.len());
+        let bytes: u64 = (begin..begin + before).map(|block| self.size(block) as u64).sum();
+        Some((begin + before..begin + end, found.offset + bytes))
+    }
+
+    /// The first run that may have `key` or a larger one. It is looked for around `near`.
+    fn run_of(&self, key: Ordinal, near: usize) -> usize {
+        let is_before = |run: &Run| run.last < key;
+        let (mut low, mut high) = (0, self.runs.len());
+        let mut step = 1;
+        if self.runs.get(near).is_some_and(is_before) {
+            low = near + 1;
+            while let Some(run) = self.runs.get(low + step - 1) {
+                if !is_before(run) {
+                    high = low + step - 1;
+                    break;
+                }
+                low += step;
+                step *= 2;
+            }
+        } else {
+            high = near.min(high);
+            while high > 0 {
+                let probe = high.saturating_sub(step);
+                if is_before(&self.runs[probe]) {
+                    low = probe + 1;
+                    break;
+                }
+                high = probe;
+                step *= 2;
+            }
+        }
+        low + self.runs[low..high].partition_point(is_before)
+    }
+
+    /// No key of a run is smaller.
+    fn low(&self, run: usize) -> Ordinal {
+        run.checked_sub(1).map_or(self.first, |before| self.runs[before].last)
+    }
+
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.sizes.len() * (size_of::<u32>() + size_of::<u16>())
+            + self.runs.len() * size_of::<Run>()
     }
 
     /// The first block that has no key below `end`, as far as the fences tell.
@@ -146,6 +217,8 @@ struct Builder {
     /// The first byte behind the blocks so far.
     end: u64,
     last: Option<Ordinal>,
+    /// The last keys of the blocks of the last run.
+    run: Vec<Ordinal>,
 }
 
 impl Builder {
@@ -153,33 +226,53 @@ impl Builder {
     fn add(&mut self, index: &[u8], place: Handle) -> Result<(), (u64, String)> {
         let damaged = |what: &str| (place.offset, format!("its index {what}"));
         let mut rest = entries_part(index).ok_or_else(|| damaged("is damaged"))?;
-        let fences = &mut self.fences;
+        let may_share_keys = self.fences.may_share_keys;
         while !rest.is_empty() {
             let (key, handle) = index_entry(&mut rest).ok_or_else(|| damaged("is damaged"))?;
-            let last = last_key(key, fences.may_share_keys)
+            let last = last_key(key, may_share_keys)
                 .ok_or_else(|| damaged("has a key that is not a row's"))?;
             let is_next = handle.offset == self.end && handle.size <= MAX_DATA;
             let end = handle.end().filter(|end| is_next && *end <= place.offset);
-            let block = fences.sizes.len();
+            let block = self.fences.sizes.len();
             if block as u64 == self.blocks {
                 return Err(damaged("has more blocks than the file"));
             }
             self.end = end.ok_or_else(|| damaged("has blocks that do not follow each other"))?;
-            let is_ascending = self.last.is_none_or(|before| {
-                if fences.may_share_keys { before <= last } else { before < last }
-            });
+            let is_ascending = self
+                .last
+                .is_none_or(|before| if may_share_keys { before <= last } else { before < last });
             if !is_ascending {
                 return Err(damaged("has keys that are not ascending"));
             }
             self.last = Some(last);
-            match fences.runs.last_mut().filter(|_| !block.is_multiple_of(RUN)) {
-                Some(run) => run.last = last,
-                None => fences.runs.push(Run { offset: handle.offset, last }),
+            if block.is_multiple_of(RUN) {
+                self.end_run();
+                self.fences.runs.push(Run { offset: handle.offset, last });
             }
-            fences.sizes.push(handle.size as u32);
+            self.run.push(last);
+            self.fences.sizes.push(handle.size as u32);
         }
         Ok(())
     }
+
+    /// Ends the last run. No block of it follows.
+    fn end_run(&mut self) {
+        let fences = &mut self.fences;
+        let (Some(last), Some(run)) = (self.run.last().copied(), fences.runs.last_mut()) else {
+            return;
+        };
+        run.last = last;
+        let low = fences.low(fences.runs.len() - 1);
+        fences.parts.extend(self.run.drain(..).map(|key| part_of(key, low, last)));
+    }
+}
+
+/// Where a key is between two others, as 16 bits. Of two keys the larger one's bits are not
+/// smaller.
+fn part_of(key: Ordinal, low: Ordinal, high: Ordinal) -> u16 {
+    let bits = Ordinal::BITS - high.saturating_sub(low).leading_zeros();
+    let part = key.saturating_sub(low) >> bits.saturating_sub(u16::BITS);
+    part.min(u16::MAX.into()) as u16
 }
 
 /// The largest key of a row that is not above a key of an index. RocksDB cuts keys of indexes

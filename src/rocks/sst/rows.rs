@@ -1,6 +1,7 @@
 //! The rows of one block, read in place.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
 use super::block::{MAX_FILLED, entries_part, take, varint};
 use super::{ROW_KEY, SUFFIX};
@@ -11,6 +12,7 @@ const DELETION: u8 = 0;
 const VALUE: u8 = 1;
 /// RocksDB's sequence numbers have 56 bits.
 pub(super) const MAX_SEQNO: u64 = (1 << 56) - 1;
+const DAMAGED: &str = "is damaged";
 
 /// A version of a row, or its deletion. Versions are in the order of files: by ascending keys, and
 /// of a key the newest first.
@@ -43,13 +45,83 @@ pub(super) struct RowEntry {
 impl RowEntry {
     /// The entry's value, out of its block.
     pub(super) fn value<'a>(&self, block: &'a [u8]) -> &'a [u8] {
-        &block[self.start as usize..][..self.len as usize]
+        &block[self.range()]
+    }
+
+    /// Where the value is in the block.
+    pub(super) fn range(&self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+}
+
+/// The entries of a block, read one after the other. They are ascending, and few: only the last
+/// value may lie beyond what RocksDB fills a block with.
+pub(super) struct Entries<'a> {
+    all: &'a [u8],
+    rest: &'a [u8],
+    /// The sequence number of all entries of an ingested file.
+    seqno: Option<u64>,
+    /// The last entry's key, with RocksDB's suffix.
+    full: [u8; ROW_KEY],
+    before: Option<Version>,
+}
+
+impl<'a> Entries<'a> {
+    /// # Errors
+    /// What is wrong with the block, in words that follow its name.
+    pub(super) fn new(block: &'a [u8], seqno: Option<u64>) -> Result<Entries<'a>, &'static str> {
+        let all = entries_part(block).ok_or(DAMAGED)?;
+        Ok(Entries { all, rest: all, seqno, full: [0; ROW_KEY], before: None })
+    }
+
+    /// The next entry; None at the end.
+    ///
+    /// # Errors
+    /// As [`Entries::new`].
+    #[inline]
+    pub(super) fn advance(&mut self) -> Result<Option<RowEntry>, &'static str> {
+        let rest = &mut self.rest;
+        if rest.is_empty() {
+            return if self.before.is_some() { Ok(None) } else { Err("has no entry") };
+        }
+        if self.all.len() - rest.len() > MAX_FILLED {
+            return Err("has more rows than damo's options make");
+        }
+        let mut lengths = || Some((varint(rest)?, varint(rest)?, varint(rest)?));
+        let (shared, own, len) = lengths().ok_or(DAMAGED)?;
+        let is_known = shared == 0 || self.before.is_some();
+        if shared.checked_add(own) != Some(ROW_KEY as u64) || !is_known {
+            return Err("has a key that is not a row's");
+        }
+        let own = take(rest, own).ok_or(DAMAGED)?;
+        self.full[shared as usize..].copy_from_slice(own);
+        let start = self.all.len() - rest.len();
+        take(rest, len).ok_or(DAMAGED)?;
+        let Some((user_key, suffix)) = self.full.split_first_chunk::<KEY_LEN>() else {
+            return Err(DAMAGED);
+        };
+        let mut packed = suffix.first_chunk::<SUFFIX>().map_or(0, |x| u64::from_le_bytes(*x));
+        if ![DELETION, VALUE].contains(&(packed as u8)) {
+            return Err("has an entry of a type that damo does not make");
+        }
+        if let Some(seqno) = self.seqno {
+            if packed >> 8 != 0 {
+                return Err("has a sequence number of its own, in an ingested file");
+            }
+            packed |= seqno << 8;
+        }
+        let version = Version { key: key::ordinal(user_key), packed: Reverse(packed) };
+        if self.before.is_some_and(|before| before >= version) {
+            return Err("has entries that are not ascending");
+        }
+        self.before = Some(version);
+        // Blocks have at most `MAX_DATA` bytes.
+        Ok(Some(RowEntry { version, start: start as u32, len: len as u32 }))
     }
 }
 
 /// Puts the entries of a block into `rows`, replacing its content. `seqno` is the sequence number
-/// of all entries of an ingested file. The entries are ascending, and few: only the last value may
-/// lie beyond what RocksDB fills a block with.
+/// of all entries of an ingested file.
 ///
 /// # Errors
 /// What is wrong with the block, in words that follow its name.
@@ -58,44 +130,10 @@ pub(super) fn read(
     seqno: Option<u64>,
     rows: &mut Vec<RowEntry>,
 ) -> Result<(), &'static str> {
-    const DAMAGED: &str = "is damaged";
     rows.clear();
-    let all = entries_part(block).ok_or(DAMAGED)?;
-    let mut rest = all;
-    let mut full = [0; ROW_KEY];
-    while !rest.is_empty() {
-        if all.len() - rest.len() > MAX_FILLED {
-            return Err("has more rows than damo's options make");
-        }
-        let mut lengths = || Some((varint(&mut rest)?, varint(&mut rest)?, varint(&mut rest)?));
-        let (shared, own, len) = lengths().ok_or(DAMAGED)?;
-        let is_known = shared == 0 || !rows.is_empty();
-        if shared.checked_add(own) != Some(ROW_KEY as u64) || !is_known {
-            return Err("has a key that is not a row's");
-        }
-        let own = take(&mut rest, own).ok_or(DAMAGED)?;
-        full[shared as usize..].copy_from_slice(own);
-        let start = all.len() - rest.len();
-        take(&mut rest, len).ok_or(DAMAGED)?;
-        let Some((user_key, suffix)) = full.split_first_chunk::<KEY_LEN>() else {
-            return Err(DAMAGED);
-        };
-        let mut packed = suffix.first_chunk::<SUFFIX>().map_or(0, |x| u64::from_le_bytes(*x));
-        if ![DELETION, VALUE].contains(&(packed as u8)) {
-            return Err("has an entry of a type that damo does not make");
-        }
-        if let Some(seqno) = seqno {
-            if packed >> 8 != 0 {
-                return Err("has a sequence number of its own, in an ingested file");
-            }
-            packed |= seqno << 8;
-        }
-        let version = Version { key: key::ordinal(user_key), packed: Reverse(packed) };
-        if rows.last().is_some_and(|before| before.version >= version) {
-            return Err("has entries that are not ascending");
-        }
-        // Blocks have at most `MAX_DATA` bytes.
-        rows.push(RowEntry { version, start: start as u32, len: len as u32 });
+    let mut entries = Entries::new(block, seqno)?;
+    while let Some(entry) = entries.advance()? {
+        rows.push(entry);
     }
-    if rows.is_empty() { Err("has no entry") } else { Ok(()) }
+    Ok(())
 }

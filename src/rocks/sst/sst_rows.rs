@@ -101,8 +101,11 @@ impl SstRows {
     /// The file's blocks, which are read at the first call.
     pub(super) fn fences(&self) -> Result<&Fences, Refusal> {
         let read = self.fences.get_or_init(|| match &self.head.properties {
-            Some(properties) => Fences::read(&*self.source, &self.head, properties)
-                .map_err(|(at, what)| self.refusal(at, what)),
+            Some(properties) => {
+                let first = self.bounds.first.as_slice().try_into().map_or(0, key::ordinal);
+                Fences::read(&*self.source, &self.head, properties, first)
+                    .map_err(|(at, what)| self.refusal(at, what))
+            }
             None => Err(self.refusal(0, "it has no properties")),
         });
         read.as_ref().map_err(Refusal::clone)
@@ -131,6 +134,10 @@ impl SstRows {
 
     pub(super) fn source(&self) -> &dyn Source {
         &*self.source
+    }
+
+    pub(super) fn head(&self) -> &Head {
+        &self.head
     }
 
     pub(super) fn refusal(&self, at: u64, what: impl fmt::Display) -> Refusal {

@@ -3,11 +3,18 @@
 use super::*;
 use crate::rocks::sst::block::{Handle, TRAILER, seal};
 
-/// Files of both kinds of index, with several versions of rows, deletions, compressed blocks, and
-/// large rows.
-fn files(count: usize, lens: &[usize]) -> Vec<(PathBuf, Bounds, Vec<u8>)> {
+/// Indexes of one level, and of two.
+const BOTH: &[bool] = &[false, true];
+
+/// Files of these kinds of index, one level or two, with several versions of rows, deletions,
+/// compressed blocks, and large rows.
+pub(super) fn files(
+    count: usize,
+    lens: &[usize],
+    kinds: &[bool],
+) -> Vec<(PathBuf, Bounds, Vec<u8>)> {
     let mut files = Vec::new();
-    for has_two_levels in [false, true] {
+    for &has_two_levels in kinds {
         let database = Database::new(has_two_levels);
         let mut random = random(11);
         let mut first = rows(&mut random, 1, count, lens);
@@ -49,7 +56,7 @@ fn check(path: &std::path::Path, bounds: &Bounds, bytes: Vec<u8>, expected: &Ent
 
 #[test]
 fn every_flipped_byte_of_small_files_is_noticed_or_harmless() {
-    for (path, bounds, bytes) in files(60, &[11, 75]) {
+    for (path, bounds, bytes) in files(60, &[11, 75], BOTH) {
         let expected = read(&path, &bounds, bytes.clone()).unwrap();
         let mut refused = 0;
         for at in 0..bytes.len() {
@@ -67,7 +74,7 @@ fn every_flipped_byte_of_small_files_is_noticed_or_harmless() {
 
 #[test]
 fn a_file_that_was_cut_off_is_refused_at_every_length() {
-    for (path, bounds, bytes) in files(60, &[11, 75]) {
+    for (path, bounds, bytes) in files(60, &[11, 75], BOTH) {
         for len in 0..bytes.len() {
             let cut = Bounds { len: len as u64, ..bounds.clone() };
             for bounds in [&bounds, &cut] {
@@ -79,7 +86,7 @@ fn a_file_that_was_cut_off_is_refused_at_every_length() {
 
 #[test]
 fn a_hundred_thousand_flips_in_larger_files_are_noticed_or_harmless() {
-    let files = files(600, &[11, 75, 218, 900]);
+    let files = files(600, &[11, 75, 218, 900], BOTH);
     let mut random = random(12);
     let flips = 100_000 / files.len() + 1;
     for (path, bounds, bytes) in files {
@@ -97,7 +104,7 @@ fn a_hundred_thousand_flips_in_larger_files_are_noticed_or_harmless() {
 #[test]
 fn damage_under_a_right_checksum_does_no_harm() {
     let mut random = random(13);
-    for (path, bounds, bytes) in files(150, &[11, 75]) {
+    for (path, bounds, bytes) in files(150, &[11, 75], BOTH) {
         let (base, blocks) = in_memory(&path, &bounds, bytes.clone()).unwrap().blocks();
         let mut refused = 0;
         for _ in 0..5_000 {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod kinds;
+mod lookup;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
