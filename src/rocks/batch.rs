@@ -49,7 +49,6 @@ impl Rocks {
         for (key, value) in batch.meta {
             documents.put_cf(family, key, value);
         }
-        let deletes = !batch.without_rows.is_empty();
         // Put after the documents, which salvage reads from damaged logs.
         for group in batch.without_rows {
             let (start, end) = group_range(group);
@@ -57,11 +56,7 @@ impl Rocks {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        let written = self.written(self.db.write_opt(&documents, &options));
-        if deletes {
-            self.lookups.forget();
-        }
-        written
+        self.written(self.db.write_opt(&documents, &options))
     }
 
     /// Removes the SST files that have rows of this group only. Call it after its rows were

@@ -6,20 +6,15 @@
 
 mod batch;
 mod blame;
-#[cfg(feature = "check-index")]
-mod check_lookups;
 mod checkpoint;
 pub(crate) mod documents;
 pub(crate) mod fate;
-mod file_list;
 pub(crate) mod file_names;
 pub(crate) mod incoming;
 mod inventory;
 pub(crate) mod key;
 mod live_files;
 mod log_file;
-mod lookup_files;
-mod lookups;
 mod merged;
 mod missing;
 mod open;
@@ -48,10 +43,8 @@ use crate::locks::Mutex;
 use crate::seqno::{AtomicSeqno, Seqno};
 pub(crate) use batch::Batch;
 use documents::FAMILY;
-pub(crate) use file_list::MAX_FILES as MAX_LOOKUP_FILES;
 use inventory::KnownFiles;
 pub(crate) use inventory::{INVENTORY, Inventory, NEW_INVENTORY, boot, check_without};
-use lookups::Lookups;
 pub(crate) use open::DatabaseKind;
 use options::Metadata;
 pub(crate) use options::{MAX_OPEN_FILES, Opening, Resources, background_threads};
@@ -85,8 +78,6 @@ pub(crate) struct Rocks {
     seen_errors: AtomicU64,
     /// How many files scans have open.
     files_of_scans: AtomicUsize,
-    /// The files that single rows are read from.
-    lookups: Lookups,
     /// The threads of one merge that `compact` makes.
     merge_threads: usize,
 }
@@ -164,13 +155,13 @@ impl Rocks {
 
     /// Bytes of memory that indexes and filters take, or may take.
     pub(crate) fn metadata_bytes(&self) -> Result<u64> {
-        let most = self.metadata.cache_bytes();
-        let lookup_bytes = self.lookup_bytes();
-        if lookup_bytes > 0 {
-            return Ok(options::small_cache_bytes(most) as u64 + lookup_bytes);
+        match self.metadata {
+            Metadata::Cached(bytes) => Ok(bytes as u64),
+            Metadata::Held => Ok(options::metadata_bytes(
+                self.estimated_rows()?,
+                self.number("rocksdb.total-sst-files-size")?,
+            )),
         }
-        let (rows, bytes) = (self.estimated_rows()?, self.number("rocksdb.total-sst-files-size")?);
-        Ok(options::metadata_bytes(rows, bytes).min(most as u64))
     }
 
     /// How many SST files have not been merged yet.
@@ -184,7 +175,6 @@ impl Rocks {
         options.set_bottommost_level_compaction(rust_rocksdb::BottommostLevelCompaction::Force);
         options.set_max_subcompactions(self.merge_threads as i32);
         self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
-        self.refresh_lookups();
         // The call itself reports nothing. What stopped it also stops writes, so a flush reports
         // it.
         self.flush()
@@ -214,20 +204,7 @@ impl Rocks {
     pub(crate) fn bytes_in_memory(&self) -> Result<u64> {
         Ok(self.cache.get_usage() as u64
             + self.number("rocksdb.cur-size-all-mem-tables")?
-            + self.number("rocksdb.estimate-table-readers-mem")?
-            + self.lookup_bytes())
-    }
-
-    /// Whether other files are read than at the last call, so that [`Rocks::metadata_bytes`] may
-    /// have changed.
-    pub(crate) fn lookups_have_changed(&self) -> bool {
-        let changed = &self.lookups.has_changed;
-        changed.load(Ordering::Relaxed) && changed.swap(false, Ordering::Relaxed)
-    }
-
-    /// Bytes of memory that lookups without RocksDB take.
-    fn lookup_bytes(&self) -> u64 {
-        self.lookups.bytes.load(Ordering::Relaxed) as u64
+            + self.number("rocksdb.estimate-table-readers-mem")?)
     }
 
     fn number(&self, property: &str) -> Result<u64> {

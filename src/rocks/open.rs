@@ -11,7 +11,6 @@ use rust_rocksdb::{
 use super::documents::{FAMILY, FORMAT};
 use super::fate::Fate;
 use super::file_names::CURRENT;
-use super::lookups::Lookups;
 use super::options::{Logs, METADATA_PART, Metadata};
 use super::{Opening, Resources, Rocks, blame, missing, options, predecessor, translate};
 use crate::error::{Error, Result};
@@ -89,10 +88,10 @@ impl Rocks {
             }
             outcome => outcome,
         };
-        let room = options.cache_bytes / METADATA_PART;
-        let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Read(room)))
+        let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Held))
             .map_err(|error| blame::name_files(dir, error))?;
-        if rocks.lookups_fit()? {
+        let room = options.cache_bytes / METADATA_PART;
+        if rocks.metadata_bytes()? <= room as u64 {
             return Ok(rocks);
         }
         drop(rocks);
@@ -125,8 +124,7 @@ impl Rocks {
         // Rows are cached as rows. Their blocks would only push filters and indexes out.
         read_options.fill_cache(false);
         let rocks = Rocks::new(db, cache, metadata, read_options, row_options);
-        let lookups = Lookups::new(options.cache_bytes / METADATA_PART);
-        Ok(Rocks { merge_threads: options::merge_threads(options), lookups, ..rocks })
+        Ok(Rocks { merge_threads: options::merge_threads(options), ..rocks })
     }
 
     fn new(
@@ -148,7 +146,6 @@ impl Rocks {
             has_failed: AtomicBool::new(false),
             seen_errors: AtomicU64::new(0),
             files_of_scans: AtomicUsize::new(0),
-            lookups: Lookups::new(0),
             merge_threads: 1,
         }
     }

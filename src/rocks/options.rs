@@ -50,40 +50,20 @@ pub(super) fn merge_threads(options: &Resources) -> usize {
 /// Where the indexes and filters of SST files are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Metadata {
-    /// Lookups hold what they need of them (`lookups`), and a small cache has what RocksDB reads.
-    /// It gets this many bytes while lookups do not work and RocksDB is asked for rows.
-    Read(usize),
+    /// All of them are in memory, outside any cache. Otherwise a miss would cost two lookups in a
+    /// cache for each file.
+    Held,
     /// A cache of this many bytes has what fits, since indexes and filters are too large for
     /// memory.
     Cached(usize),
-    /// RocksDB has all of them in memory, outside any cache: as earlier builds wrote files.
-    #[cfg(test)]
-    Held,
 }
 
-impl Metadata {
-    /// The most bytes of RocksDB's cache.
-    pub(super) fn cache_bytes(self) -> usize {
-        match self {
-            Metadata::Read(bytes) | Metadata::Cached(bytes) => bytes,
-            #[cfg(test)]
-            Metadata::Held => 256 << 10,
-        }
-    }
-}
-
-/// The bytes of RocksDB's cache while lookups work: a part of what it may have, and no more than
-/// merges and documents need.
-pub(super) fn small_cache_bytes(most: usize) -> usize {
-    (most / 4).min(8 << 20)
-}
-
-/// Lookups hold fences and filters in memory while they take at most `cache_bytes` divided by this:
-/// about 2 bytes a row of 200 bytes. Beyond that, a cache of that size has RocksDB's.
+/// Indexes and filters are held in memory while they take at most `cache_bytes` divided by this:
+/// about 4 bytes a row of 200 bytes. Beyond that, a cache of that size has them.
 pub(super) const METADATA_PART: usize = 4;
 
-/// Estimates the bytes of RocksDB's indexes and filters: ten bits a row, and for each block a key
-/// and a place. `table_bytes` is the size of all SST files.
+/// Estimates the bytes of indexes and filters: ten bits a row, and for each block a key and a
+/// place. `table_bytes` is the size of all SST files.
 pub(super) fn metadata_bytes(rows: u64, table_bytes: u64) -> u64 {
     rows + rows / 4 + table_bytes / 75
 }
@@ -91,8 +71,6 @@ pub(super) fn metadata_bytes(rows: u64, table_bytes: u64) -> u64 {
 /// The cache of the documents, and of what is not held in memory.
 pub(super) fn block_cache(metadata: Metadata) -> Cache {
     match metadata {
-        Metadata::Read(bytes) => Cache::new_lru_cache(bytes),
-        #[cfg(test)]
         Metadata::Held => Cache::new_lru_cache(256 << 10),
         // The hyper clock cache takes no lock on a hit; in an LRU cache the readers' threads would
         // wait for each other. But it maps its table, a fifth of its size, at once, and ends the
@@ -145,9 +123,9 @@ pub(super) fn database(
     database.create_missing_column_families(true);
     database.increase_parallelism(compacting_threads(options) as i32);
     // RocksDB takes this from the database's options, and ignores that of a column family. To
-    // divide a merge it reads the whole index of its files, through the cache. Where lookups need
-    // that cache, it would cost them theirs.
-    if !matches!(metadata, Metadata::Cached(_)) {
+    // divide a merge it reads the whole index of its files, through the cache. Where the cache does
+    // not hold all of it, that would cost lookups theirs.
+    if metadata == Metadata::Held {
         database.set_max_subcompactions(merge_threads(options) as u32);
     }
     // The log has documents and DeleteRanges of whole groups. A killed process leaves a torn last
@@ -188,9 +166,9 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
     // bytes a row on disk and 3 in memory.
     table.set_block_size(2 << 10);
     match metadata {
-        #[cfg(test)]
+        // The cache has rows, so blocks need not be cached.
         Metadata::Held => table.disable_cache(),
-        Metadata::Read(_) | Metadata::Cached(_) => {
+        Metadata::Cached(_) => {
             table.set_block_cache(cache);
             table.set_cache_index_and_filter_blocks(true);
             // In partitions, so that unused ones can go. Only the small index of partitions stays

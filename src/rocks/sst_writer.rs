@@ -26,9 +26,7 @@ impl Rocks {
     pub(crate) fn ingest(&self, path: &Path) -> Result<()> {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
-        self.written(self.db.ingest_external_file_opts(&options, vec![path]))?;
-        self.refresh_lookups();
-        Ok(())
+        self.written(self.db.ingest_external_file_opts(&options, vec![path]))
     }
 }
 

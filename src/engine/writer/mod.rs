@@ -83,9 +83,6 @@ impl Engine {
 
     /// The round that is needed although nobody has asked for one.
     fn needed(&self) -> Option<Scope> {
-        if let Some(rocks) = &*self.rocks.read() {
-            rocks.close_unused_lookups();
-        }
         // After a failed fsync. Once everything is on disk as rows, the journal goes on with new
         // files.
         if self.journal().is_some_and(Journal::is_in_doubt) {

@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use super::filter::{Filter, Line};
+use super::filter::Filter;
 use super::rows::{Entries, Version};
-use super::sst_rows::{Bounds, Content, DeletedRange, Refusal, SstRows};
+use super::sst_rows::{Content, DeletedRange, Refusal, SstRows};
 use crate::memory::reserve;
 use crate::rocks::key::{self, KEY_LEN, Ordinal};
 
@@ -65,9 +65,7 @@ impl SstLookup {
             return Ok(lookup);
         }
         lookup.file.fences()?;
-        let head = lookup.file.head();
-        let has_suffix = head.properties.as_ref().is_some_and(|known| !known.is_user_key);
-        let read = Filter::read(lookup.file.source(), head, has_suffix);
+        let read = Filter::read(lookup.file.source(), lookup.file.head());
         lookup.filter = read.map_err(|(at, what)| lookup.file.refusal(at, what))?;
         if lookup.filter.is_none() {
             return Err(lookup.file.refusal(0, "it has no filter that is known"));
@@ -87,31 +85,25 @@ impl SstLookup {
         let refused = |what: &str| self.file.refusal(0, format_args!("a block {what}"));
         let mut entries = Entries::new(content, self.file.seqno).map_err(refused)?;
         while let Some(entry) = entries.advance().map_err(refused)? {
-            let key = entry.version.key;
-            let hash = super::filter::hash(&key::of_ordinal(key));
-            if !self.may_have(self.filter_line(key, hash, &mut 0), hash) {
+            if !self.may_have(super::filter::hash(&key::of_ordinal(entry.version.key))) {
                 return Err(self.file.refusal(0, "its filter lacks a key of its first block"));
             }
         }
         Ok(())
     }
 
-    /// Where the filter has a key, by the filters' hash of the key. The place is fetched. `near` is
-    /// 0 at first, and makes ascending keys faster. None when the file does not have the key.
+    /// Fetches what [`SstLookup::may_have`] will need.
     #[inline]
-    pub(in crate::rocks) fn filter_line(
-        &self,
-        key: Ordinal,
-        hash: u64,
-        near: &mut usize,
-    ) -> Option<Line> {
-        self.filter.as_ref().map(|filter| filter.line(key, hash, near))
+    pub(in crate::rocks) fn prefetch(&self, hash: u64) {
+        if let Some(filter) = &self.filter {
+            filter.prefetch(hash);
+        }
     }
 
-    /// False for a key that is not in the file, mostly. `line` and `hash` are the key's.
+    /// False for a key that is not in the file, mostly. `hash` is the filters' hash of the key.
     #[inline]
-    pub(in crate::rocks) fn may_have(&self, line: Option<Line>, hash: u64) -> bool {
-        self.filter.as_ref().zip(line).is_some_and(|(filter, line)| filter.may_have(line, hash))
+    pub(in crate::rocks) fn may_have(&self, hash: u64) -> bool {
+        self.filter.as_ref().is_some_and(|filter| filter.may_have(hash))
     }
 
     /// The newest version of a row in this file. If it has a value, that is in `found`. `near` is 0
@@ -151,11 +143,6 @@ impl SstLookup {
             offset += size as u64;
         }
         Ok(None)
-    }
-
-    /// What the MANIFEST says about the file.
-    pub(in crate::rocks) fn bounds(&self) -> &Bounds {
-        &self.file.bounds
     }
 
     /// The deletions of ranges that the file has.

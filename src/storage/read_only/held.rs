@@ -18,7 +18,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::files::folder::is_same_file;
 use crate::files::regular;
 use crate::journal;
-use crate::rocks::{MAX_LOOKUP_FILES, MAX_OPEN_FILES};
+use crate::rocks::MAX_OPEN_FILES;
 
 /// Descriptors left to the program, and to what damo opens beside SST files: at least `LEFT`, and
 /// the limit divided by `PART_LEFT`.
@@ -39,14 +39,13 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Makes room for as many files as the process may still open, less those that RocksDB and
-    /// lookups will open of `sst_files`, and those left to the program.
+    /// Makes room for as many files as the process may still open, less those that RocksDB will
+    /// open of `sst_files`, and those left to the program.
     pub(super) fn new(sst_files: usize) -> Held {
         let open = fs::read_dir(DESCRIPTORS).map_or(usize::MAX, Iterator::count);
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let lookups = if sst_files > MAX_LOOKUP_FILES { 0 } else { sst_files };
-        let needed = LEFT.max(limit / PART_LEFT) + sst_files.min(MAX_OPEN_FILES) + lookups;
+        let needed = LEFT.max(limit / PART_LEFT) + sst_files.min(MAX_OPEN_FILES);
         let room = limit.saturating_sub(open).saturating_sub(needed);
         Held { files: Vec::new(), room, passed_over: 0 }
     }
