@@ -62,7 +62,7 @@ impl Filter {
     /// The line of a key, by the key's hash.
     #[inline]
     fn line(&self, hash: u64) -> &[u8] {
-        let line = (hash & u64::from(u32::MAX)) * u64::from(self.lines) >> 32;
+        let line = ((hash & u64::from(u32::MAX)) * u64::from(self.lines)) >> 32;
         &self.bytes[self.start + line as usize * LINE..][..LINE]
     }
 
