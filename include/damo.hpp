@@ -873,6 +873,9 @@ class pin {
     void operator()(damo_pin* raw) const noexcept { damo_pin_free(raw); }
   };
   void take(const damo_embedding* of, keys_view keys, std::size_t dim, std::size_t row_len) {
+    // All room before the first change: without memory the pin stays as it is.
+    rows_.reserve(keys.size());
+    created_.reserve(keys.size());
     rows_.resize(keys.size());
     created_.resize(keys.size());
     damo_pin* raw = raw_.get();

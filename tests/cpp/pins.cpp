@@ -3,8 +3,27 @@
 #include "damo.hpp"
 #include "support/throws.hpp"
 
+#include <cstdlib>
+#include <new>
 #include <thread>
 #include <utility>
+
+namespace {
+
+// Which of this thread's next allocations fails; 0: none.
+thread_local int fails_at = 0;
+// A compiler that sees free here, but not malloc, warns.
+void (*volatile release)(void*) = std::free;
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  if (fails_at > 0 && --fails_at == 0) throw std::bad_alloc();
+  if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { release(memory); }
+void operator delete(void* memory, std::size_t) noexcept { release(memory); }
 
 namespace {
 
@@ -53,6 +72,29 @@ int main() {
   damo::pin moved = std::move(rows);
   moved.commit();
   CHECK(users.record(7).data == std::vector<float>(3, 4));
+
+  // Without memory a pin stays as it is: empty, or with its rows.
+  const std::vector<std::int64_t> many(1000, 8);
+  for (int failing = 1; failing <= 2; ++failing) {
+    damo::pin empty, full = users.pin({8});
+    step(full);
+    for (damo::pin* of : {&empty, &full}) {
+      bool failed = false;
+      fails_at = failing;
+      try {
+        users.pin(many, *of);
+      } catch (const std::bad_alloc&) {
+        failed = true;
+      }
+      fails_at = 0;
+      CHECK(failed);
+    }
+    CHECK(empty.size() == 0 && full.size() == 1 && full[0].data() != nullptr);
+    full.commit();
+    CHECK(users.record(8).update_num == 1 + failing);
+    users.pin(many, empty);
+    CHECK(empty.size() == 1000 && empty[999].data() == empty[0].data());
+  }
 
   // A pin a thread.
   const auto train = [&users] {
