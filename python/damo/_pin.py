@@ -20,7 +20,8 @@ class Pin(Handle):
 
     keys: the distinct keys, in the order in which they were given first.
     rows: float32 of shape (keys.size, row_len): each key's weights, then the optimizer's state.
-    weights, state: the two parts of rows. Change them in place, and call commit.
+    weights, state: the two parts of rows. Change them in place, as with pin.weights -= step, and
+    call commit.
     is_new: bool, a key each: True if commit makes its row. Until then it has the floats that the
     row begins with.
     positions: where in rows the row of each given key is, with the shape of the given keys.
@@ -47,22 +48,51 @@ class Pin(Handle):
         self._first = int(addresses.min()) if flat.size else 0
         positions = (addresses - np.uintp(self._first)).astype(np.int64) // row_bytes
         _, first = np.unique(positions, return_index=True)
-        self.keys = flat[first]
+        self._keys = flat[first]
         self.is_new = created[first].view(np.bool_)
         self.positions = positions.reshape(numbers.shape)
-        self.rows = np.empty((first.size, embedding._row_len), np.float32)
-        ctypes.memmove(self.rows.ctypes.data, self._first, self.rows.nbytes)
+        # What the library has memory for, whatever becomes of the array.
+        self._shape = (first.size, embedding._row_len)
+        self._rows = np.empty(self._shape, np.float32)
+        # As in commit.
+        owner = self._use()
+        try:
+            ctypes.memmove(_arrays.address(self._rows), self._first, self._rows.nbytes)
+        finally:
+            del owner
         self._dim = embedding.dim
+
+    @property
+    def keys(self) -> np.ndarray:
+        """The distinct keys."""
+        return self._keys
+
+    @property
+    def rows(self) -> np.ndarray:
+        """A row a key: change it in place."""
+        return self._rows
+
+    @rows.setter
+    def rows(self, value: np.ndarray) -> None:
+        _check_same(value, self.rows, "rows")
 
     @property
     def weights(self) -> np.ndarray:
         """The weights in rows."""
-        return self.rows[:, : self._dim]
+        return self._rows[:, : self._dim]
+
+    @weights.setter
+    def weights(self, value: np.ndarray) -> None:
+        _check_same(value, self.weights, "weights")
 
     @property
     def state(self) -> np.ndarray:
         """The optimizer's state in rows."""
-        return self.rows[:, self._dim :]
+        return self._rows[:, self._dim :]
+
+    @state.setter
+    def state(self, value: np.ndarray) -> None:
+        _check_same(value, self.state, "state")
 
     def commit(self, conflicts: Conflicts = "add") -> None:
         """Changes the rows in the storage as rows was changed: all of them, or none. Then closes.
@@ -76,17 +106,32 @@ class Pin(Handle):
         error nothing has changed, and the pin can be committed again. Only with durability "power"
         an OSError may leave it open whether the commit is on disk.
         """
-        shape = (self.keys.size, self.rows.shape[1])
-        _arrays.floats(self.rows, "rows", (shape,))
+        rows = _arrays.floats(self._rows, "rows", (self._shape,))
         word = _c_api.text(conflicts, "conflicts")
         # Keeps the pin's memory alive if another thread closes it meanwhile.
         owner = self._use()
         try:
-            ctypes.memmove(self._first, self.rows.ctypes.data, self.rows.nbytes)
+            ctypes.memmove(self._first, _arrays.address(rows), rows.nbytes)
             _c_api.damo_pin_commit(owner, word)
         finally:
             del owner
         self.close()
+
+
+def _check_same(value: Any, present: np.ndarray, name: str) -> None:
+    """Raises AttributeError unless value is the array that is there already.
+
+    Python assigns that one after pin.weights -= step.
+    """
+    if isinstance(value, np.ndarray):
+        if value.__array_interface__ == present.__array_interface__:
+            return
+        given = f"another array of {value.dtype} with shape {value.shape}"
+    else:
+        given = type(value).__name__
+    raise AttributeError(
+        f"damo: {name} of a Pin cannot become {given}; write to it in place: pin.{name}[:] = ..."
+    )
 
 
 def _new(*arguments: Any) -> int | None:

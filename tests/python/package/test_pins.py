@@ -1,6 +1,7 @@
 """Embedding.pin and Pin.commit, with NoOptimizer."""
 
 import threading
+import warnings
 
 import numpy as np
 
@@ -52,6 +53,43 @@ class Pins(Case):
         one.commit()
         np.testing.assert_array_equal(users.record(1).weights, [3, 3])
         np.testing.assert_array_equal(users.record(1).state, [3.5])
+
+    def test_memory_stays_the_pins(self):
+        """Arrays of other shapes neither overrun the library's memory nor scramble rows."""
+        users = self.own()
+        pin = users.pin([1, 2])
+        pin.weights[1] = 7
+        for name in ("rows", "weights", "state"):
+            present = getattr(pin, name)
+            for other in (np.zeros((2, 9), np.float32), present.copy(), present[:1], 1.0, None):
+                words = [f"{name} of a Pin cannot become", f"pin.{name}[:] = ..."]
+                self.assert_fails(AttributeError, words, setattr, pin, name, other)
+        self.assertRaises(AttributeError, setattr, pin, "keys", np.arange(9))
+        with warnings.catch_warnings():
+            # NumPy 2.5 and later warn of it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pin.rows.shape = (3, 2)
+            self.assert_fails(ValueError, ["(3, 2)", "it must be (2, 3)"], pin.commit)
+            pin.rows.shape = (2, 3)
+        pin.keys[:] = 5  # A copy, for the caller.
+        pin.commit()
+        np.testing.assert_array_equal(users.record(1).weights, [0, 0])
+        np.testing.assert_array_equal(users.record(2).weights, [7, 7])
+        self.assertRaises(KeyError, users.record, 5)
+
+    def test_parts_are_changed_in_place(self):
+        users = self.own()
+        pin = users.pin([1])
+        pin.weights -= [1, 2]
+        pin.state *= 4
+        pin.rows += 1
+        pin.commit()
+        np.testing.assert_array_equal(users.record(1).weights, [0, -1])
+        np.testing.assert_array_equal(users.record(1).state, [3])
+        empty = users.pin([])
+        empty.weights += 1
+        empty.rows += 1
+        empty.commit()
 
     def test_threads_lose_nothing(self):
         users = self.own()
