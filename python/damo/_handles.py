@@ -99,13 +99,20 @@ def is_exiting() -> bool:
 class Handle:
     """An object that owns a handle: close(), the garbage collector or the exit frees it.
 
-    new, free: functions of _c_api. arguments: those of new. Raises the error of new, and
-    ClosedError while the interpreter exits.
+    new, free: functions of _c_api. arguments: those of new. is_written: whether new has one more
+    argument, the last, to which it writes the handle; else it returns the handle. Raises the error
+    of new, and ClosedError while the interpreter exits.
     """
 
     _owner: _Owner | None = None
 
-    def __init__(self, new: Callable[..., Any], free: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(
+        self,
+        new: Callable[..., Any],
+        free: Callable[..., Any],
+        *arguments: Any,
+        is_written: bool = False,
+    ) -> None:
         if _is_exiting:
             raise ClosedError(
                 f"damo: no {type(self).__name__} can be made while the interpreter exits"
@@ -120,9 +127,12 @@ class Handle:
         self._owner = owner
         del owner
         try:
-            # One call of the interpreter, so that no KeyboardInterrupt can come between the handle
-            # and its owner.
-            deque(map(setattr, (address,), ("value",), starmap(new, (arguments,))), maxlen=0)
+            if is_written:
+                new(*arguments, ctypes.byref(address))
+            else:
+                # One call of the interpreter, so that no KeyboardInterrupt can come between the
+                # handle and its owner.
+                deque(map(setattr, (address,), ("value",), starmap(new, (arguments,))), maxlen=0)
             if not address.value:
                 raise _c_api.last_error()
         except BaseException:

@@ -36,13 +36,14 @@ class Pin(Handle):
         addresses = np.empty(flat.size, np.uintp)
         created = np.empty(flat.size, np.uint8)
         super().__init__(
-            _new,
+            _c_api.damo_rows_pin,
             _c_api.damo_pin_free,
             embedding._use(),
             _arrays.address(flat),
             flat.size,
             _arrays.address(addresses),
             _arrays.address(created),
+            is_written=True,
         )
         row_bytes = 4 * embedding._row_len
         self._first = int(addresses.min()) if flat.size else 0
@@ -132,10 +133,3 @@ def _check_same(value: Any, present: np.ndarray, name: str) -> None:
     raise AttributeError(
         f"damo: {name} of a Pin cannot become {given}; write to it in place: pin.{name}[:] = ..."
     )
-
-
-def _new(*arguments: Any) -> int | None:
-    """A new pin's address."""
-    pin = ctypes.c_void_p()
-    _c_api.damo_rows_pin(*arguments, ctypes.byref(pin))
-    return pin.value

@@ -165,6 +165,41 @@ class Interrupts(Case):
         storage.close()
         self.storage().close()  # It is not open any more.
 
+    def test_in_pins(self):
+        """No pin outlives an interrupt, wherever it comes."""
+        users = self.users()
+        before = _handles.live()
+
+        def make_one():
+            users.pin([1]).close()
+
+        files = ("_pin.py", "_c_api.py", "_storage.py")
+
+        # A KeyboardInterrupt before each line of these files that is run, one after the other.
+        for line in itertools.count():
+            lines = itertools.count()
+
+            def interrupt(frame, event, _argument):
+                if frame.f_code.co_filename.endswith(files):
+                    if event == "line" and next(lines) == line:
+                        raise KeyboardInterrupt
+                return interrupt
+
+            tracer = sys.gettrace()
+            sys.settrace(interrupt)
+            try:
+                make_one()
+                break
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(tracer)
+            gc.collect()
+            self.assertEqual(_handles.live(), before, f"line {line}")
+        self.assertGreater(line, 20)
+        users.storage.close()
+        self.storage().close()  # No pin keeps it open.
+
     def test_while_a_storage_opens(self):
         self.storage().close()
         started = time.perf_counter()
