@@ -27,7 +27,7 @@ class Pin(Handle):
     positions: where in rows the row of each given key is, with the shape of the given keys.
 
     Nothing is made and nothing is locked before commit. A pin that is not committed has changed
-    nothing. For one thread at a time.
+    nothing. For one thread at a time. Closing the storage closes it, too.
     """
 
     def __init__(self, embedding: Embedding, keys: Any) -> None:
@@ -62,6 +62,7 @@ class Pin(Handle):
         finally:
             del owner
         self._dim = embedding.dim
+        embedding.storage._adopt(self)
 
     @property
     def keys(self) -> np.ndarray:

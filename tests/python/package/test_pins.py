@@ -91,6 +91,19 @@ class Pins(Case):
         empty.rows += 1
         empty.commit()
 
+    def test_a_storage_closes_its_pins(self):
+        users = self.own()
+        pin, committed = users.pin([1]), users.pin([2])
+        committed.commit()
+        users.storage.close()
+        self.assertTrue(pin.closed)
+        self.assertRaises(damo.ClosedError, pin.commit)
+        self.assertRaises(damo.ClosedError, users.pin, [1])
+        # The directory is free, though there is a pin.
+        users = self.own()
+        self.assertRaises(KeyError, users.record, 1)
+        self.assertEqual(users.record(2).update_num, 1)
+
     def test_threads_lose_nothing(self):
         users = self.own()
 
