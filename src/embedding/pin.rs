@@ -54,6 +54,8 @@ impl Embedding {
         let _call = self.storage.begin_call()?;
         let engine = self.storage.engine();
         engine.check_writable()?;
+        // Before the filter counts them.
+        RowCopies::check_len(keys.len())?;
         let group = self.table.group();
         let filter = self.attached.get();
         if let Some(filter) = &filter {

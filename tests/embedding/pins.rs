@@ -202,6 +202,13 @@ fn keys_that_a_filter_does_not_admit_are_left_out() {
     }
     assert_eq!(row(&embedding, 2), (vec![2.0, 2.0, 2.0, 1.5, 1.5], 1));
     assert_eq!(row(&embedding, 3).1, 2);
+    // Keys of a call that is refused are not counted.
+    let many = vec![4; (1 << 20) + 1];
+    let refused = failure(embedding.pin_rows(&many, &mut pin), Status::InvalidArgument);
+    assert!(refused.message().contains("keys_len is 1048577; at most 1048576 keys"), "{refused}");
+    embedding.pin_rows(&[4], &mut pin).unwrap();
+    pin.commit(Conflicts::Add).unwrap();
+    assert_eq!(peek(&embedding, &[4]).1, [0]);
 }
 
 /// What rows are to be: floats and update counts.

@@ -91,6 +91,17 @@ impl RowCopies {
         self.missing.clear();
     }
 
+    /// # Errors
+    /// `INVALID_ARGUMENT` for more keys than there can be copies of.
+    pub(crate) fn check_len(keys_len: usize) -> Result<()> {
+        if keys_len > MAX_KEYS {
+            return Err(Error::invalid(format!(
+                "keys_len is {keys_len}; at most {MAX_KEYS} keys are accepted"
+            )));
+        }
+        Ok(())
+    }
+
     /// Begins with the distinct keys of a batch.
     ///
     /// # Errors
@@ -98,12 +109,7 @@ impl RowCopies {
     pub(super) fn begin(&mut self, keys: &[i64], row_len: usize) -> Result<()> {
         self.clear();
         self.row_len = row_len;
-        if keys.len() > MAX_KEYS {
-            return Err(Error::invalid(format!(
-                "keys_len is {}; at most {MAX_KEYS} keys are accepted",
-                keys.len()
-            )));
-        }
+        Self::check_len(keys.len())?;
         self.dedup(keys)?;
         let count = self.keys.len();
         reserve(&mut self.of, count)?;
