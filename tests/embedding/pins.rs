@@ -167,6 +167,16 @@ fn what_no_row_may_have_is_refused() {
     pin.rows_mut().copy_from_slice(&[3.0, 4.0]);
     pin.commit(Conflicts::Add).unwrap();
     assert_eq!(row(&embedding, 5), (vec![3.0, 4.0], 1));
+    // Also where another call has changed the row.
+    for wrong in [f32::NAN, f32::NEG_INFINITY, -1.0] {
+        embedding.pin_rows(&[5], &mut pin).unwrap();
+        embedding.apply_gradients(&[5], &[1.0]).unwrap();
+        let (before, updates) = row(&embedding, 5);
+        pin.rows_mut()[1] = wrong;
+        let refused = failure(pin.commit(Conflicts::Add), Status::InvalidArgument);
+        assert!(refused.message().contains("key 5 (column 1) would"), "{refused}");
+        assert_eq!(row(&embedding, 5), (before, updates));
+    }
 
     let state = |state| {
         let none = optimizer("none", &[("state", int(state))]);

@@ -220,9 +220,17 @@ impl RowCopies {
             return Ok(());
         }
         let key = self.keys[index];
-        if !is_same {
-            add_changes(key, (now, before, changed), merged, conflicts)?;
-            merged[squares.clone()].iter_mut().for_each(|square| *square = square.max(0.0));
+        // What is refused must not depend on what others do.
+        check(key, changed, squares.clone())?;
+        if is_same {
+            return Ok(());
+        }
+        add_changes(key, (now, before, changed), merged, conflicts)?;
+        for square in &mut merged[squares.clone()] {
+            // Not max, which would make 0 of NaN.
+            if *square < 0.0 {
+                *square = 0.0;
+            }
         }
         check(key, merged, squares.clone())
     }
@@ -350,5 +358,29 @@ mod tests {
         assert_eq!(added[..4], [1.0, 0.3, 5.0, 0.0]);
         let refused: Result<Vec<f32>> = merge(&mut copies, &others, Conflicts::Refuse);
         assert!(refused.unwrap_err().message().contains("key 1 was changed by another call"));
+    }
+
+    /// What the caller may not write is refused, whatever others do meanwhile.
+    #[test]
+    fn wrong_floats_are_refused_with_and_without_a_conflict() {
+        let mut copies = copies(&[1], &[1.0, 4.0]);
+        copies.begin_commit().unwrap();
+        const INFINITE: f32 = f32::INFINITY;
+        let wrong = [(0, f32::NAN), (0, -INFINITE), (1, f32::NAN), (1, -INFINITE), (1, -3.0)];
+        for (column, wrong) in wrong {
+            copies.rows_mut().copy_from_slice(&[2.0, 5.0]);
+            copies.rows_mut()[column] = wrong;
+            for now in [[1.0, 4.0], [1.0, 9.0], [3.0, 9.0]] {
+                for conflicts in [Conflicts::Add, Conflicts::Refuse] {
+                    let refused = copies.merge(0, (&now, 1), &(1..2), conflicts).unwrap_err();
+                    let expected = format!("key 1 (column {column}) would");
+                    assert!(refused.message().contains(&expected), "{wrong}, {now:?}: {refused}");
+                }
+            }
+        }
+        // The sum has no float.
+        copies.rows_mut().copy_from_slice(&[2.0, f32::MAX]);
+        let refused = copies.merge(0, (&[1.0, f32::MAX], 1), &(1..2), Conflicts::Add);
+        assert!(refused.unwrap_err().message().contains("column 1) would be inf"));
     }
 }
