@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Sequence, Union
+from typing import Any, Callable, Sequence, TypeVar, Union
 
 import torch
 from torch.nn import functional
@@ -174,31 +174,42 @@ def add(handle: StepHandle, rows: Embedding, ids: torch.Tensor, bags: Bags | Non
     )
 
 
-def apply_together(
-    groups: Sequence[tuple[Embedding, Sequence[Handed]]], pool: StepPool | None = None
-) -> None:
-    """One step of groups of one storage, in one transaction.
+_Step = TypeVar("_Step")
 
-    groups: embeddings, and what was handed over for their groups. Two embeddings of one group,
-    which have another padding or duplicates, are stepped one after the other.
-    pool: where the handle comes from; None: there is a Part, whose call has one.
+
+def transactions(
+    steps: Sequence[_Step], rows_of: Callable[[_Step], Embedding], joins: Callable[[_Step], bool]
+) -> list[list[_Step]]:
+    """steps, grouped into those that are one transaction.
+
+    A step that joins others is in a transaction with all of its storage, except that two embeddings
+    of one group, which have another padding or duplicates, are in different ones.
+    """
+    joined = {id(rows_of(step).storage) for step in steps if joins(step)}
+    made: dict[Any, list[dict[int, _Step]]] = {}
+    for number, step in enumerate(steps):
+        rows = rows_of(step)
+        storage = id(rows.storage)
+        known = made.setdefault(storage if storage in joined else (number,), [])
+        free = next((one for one in known if rows.group not in one), None)
+        if free is None:
+            free = {}
+            known.append(free)
+        free[rows.group] = step
+    return [list(one.values()) for known in made.values() for one in known]
+
+
+def apply_together(groups: Sequence[tuple[Embedding, Sequence[Handed]]], pool: StepPool) -> None:
+    """One step of different groups of one storage, in one transaction.
+
+    groups: embeddings, and what was handed over for their groups.
+    pool: where the handle comes from, unless there is a Part, whose call has one.
 
     Raises as damo.Embedding.apply_gradients does.
     """
-    calls = [one.call for _, handed in groups for one in handed if isinstance(one, Part)]
-    call = calls[0] if pool is None else Call(pool)
-    while groups:
-        now: dict[int, tuple[Embedding, Sequence[Handed]]] = {}
-        later: list[tuple[Embedding, Sequence[Handed]]] = []
-        for rows, handed in groups:
-            if now.setdefault(rows.group, (rows, handed))[0] is not rows:
-                later.append((rows, handed))
-        _apply(list(now.values()), call)
-        groups = later
-
-
-def _apply(groups: list[tuple[Embedding, Sequence[Handed]]], call: Call) -> None:
     parts = [(rows, one) for rows, handed in groups for one in handed]
+    calls = (one.call for _, one in parts if isinstance(one, Part))
+    call = next(calls, None) or Call(pool)
     handle = call.handle
     if handle is not None and _are_all_of(parts, call):
         parts.sort(key=lambda part: getattr(part[1], "place"))

@@ -5,7 +5,6 @@ Knows embeddings and tensors, but no layers.
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import weakref
@@ -14,7 +13,7 @@ from typing import Any, Callable, Sequence
 import torch
 
 from .._embedding import Embedding
-from ._parts import Handed, Part, apply, apply_together, gradients_of, group_of
+from ._parts import Handed, Part, apply, apply_together, gradients_of, group_of, transactions
 
 _RUNS_PASSES = [
     getattr(function, "__code__", None)
@@ -23,9 +22,19 @@ _RUNS_PASSES = [
 """The code of torch's functions that run a backward pass."""
 
 
-def is_finite(gradients: torch.Tensor) -> bool:
-    """Whether all gradients are finite. The sum is tested first: quicker, but it may overflow."""
-    return math.isfinite(gradients.sum().item()) or bool(gradients.isfinite().all())
+_MAX_GRADIENT = 1e18
+"""The largest gradient that a step accepts."""
+
+
+def rank(gradients: torch.Tensor) -> int:
+    """0 for gradients that a step refuses as not finite, 1 if some may be too large, otherwise 2.
+
+    Sums by id may be too large for a step even then. Steps are made in this order, so that nothing
+    has changed when one is refused.
+    """
+    if gradients.norm().item() <= _MAX_GRADIENT:
+        return 2
+    return int(gradients.isfinite().all())
 
 
 _NUMBER = getattr(torch._C, "_current_graph_task_id", None)
@@ -154,30 +163,27 @@ class BackwardStep(_UntilEnd):
 
     def end(self) -> None:
         added, self._added = [some for some in self._added.values() if some[1]], {}
-        steps: dict[Any, list[tuple[Embedding, list[Handed]]]] = {}
-        # Groups with parts of a collection are stepped with all others of their storage.
-        joined = {
-            id(rows.storage)
+        # A group with parts of a collection is stepped with the others of its storage.
+        pools = {
+            id(rows.storage): one.call.pool
             for rows, handed in added
-            if any(isinstance(one, Part) for one in handed)
+            for one in handed
+            if isinstance(one, Part)
         }
-        for number, (rows, handed) in enumerate(added):
-            storage = id(rows.storage)
-            steps.setdefault(storage if storage in joined else (number,), []).append((rows, handed))
-        ordered = list(steps.values())
-        if len(ordered) > 1:
-            # Gradients that will be refused come first, so that nothing has changed by then.
-            ordered.sort(key=_are_finite)
-        for groups in ordered:
+        steps = transactions(added, lambda step: step[0], lambda step: id(step[0].storage) in pools)
+        if len(steps) > 1:
+            steps.sort(key=_rank)
+        for groups in steps:
             rows, handed = groups[0]
-            if id(rows.storage) in joined:
-                apply_together(groups)
-            else:
+            pool = pools.get(id(rows.storage))
+            if pool is None:
                 apply(rows, handed)  # type: ignore[arg-type]
+            else:
+                apply_together(groups, pool)
 
 
-def _are_finite(groups: list[tuple[Embedding, list[Handed]]]) -> bool:
-    return all(is_finite(one) for _, handed in groups for one in gradients_of(handed))
+def _rank(groups: list[tuple[Embedding, list[Handed]]]) -> int:
+    return min(rank(one) for _, handed in groups for one in gradients_of(handed))
 
 
 class BackwardPass(_UntilEnd):

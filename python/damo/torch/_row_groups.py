@@ -10,8 +10,8 @@ from torch import nn
 
 from .._embedding import Embedding as Rows
 from ._gradients import Gradients
-from ._parts import Pairs, StepPool, apply, apply_together, group_of
-from ._passes import is_finite
+from ._parts import Pairs, StepPool, apply, apply_together, group_of, transactions
+from ._passes import rank
 from ._pending import Scaled
 from ._readers import StorageReader
 from ._tables import Table
@@ -102,7 +102,9 @@ def step_rows(
 ) -> None:
     """One step of each group with its waiting gradients, at its rate.
 
-    Groups of a storage where a collection has tables are stepped in one transaction.
+    Groups of a storage where a collection has tables are stepped in one transaction. If a group has
+    two embeddings, with another padding or duplicates, the second one is in a transaction of its
+    own.
 
     scale, keeps: as for Pending.for_step. If a group fails, its gradients wait for another step, as
     do those of the groups after it. The groups before it have had their step, and their gradients
@@ -112,14 +114,9 @@ def step_rows(
         group.check()
         group.rows._use()  # Raises for a closed storage before another one changes.
     steps = [(group, rate, group.for_step(scale, keeps)) for group, rate in zip(groups, rates)]
-    units = _units(steps)
+    units = transactions(steps, lambda step: step[0].rows, lambda step: step[0].is_of_collection)
     if len(units) > 1:
-        # Gradients that will be refused come first, so that nothing has changed by then.
-        units.sort(
-            key=lambda unit: all(
-                is_finite(sums) for step in unit for one in step[2] for _, sums in one.pairs
-            )
-        )
+        units.sort(key=_rank)
     done: list[RowGroup] = []
     while units:
         unit = units.pop(0)
@@ -140,14 +137,9 @@ def step_rows(
 _Step = tuple[RowGroup, float, "list[Scaled]"]
 
 
-def _units(steps: list[_Step]) -> list[list[_Step]]:
-    """The steps that are one transaction: those of a storage where a collection has tables."""
-    joined = {id(group.rows.storage) for group, _, _ in steps if group.is_of_collection}
-    units: dict[Any, list[_Step]] = {}
-    for number, step in enumerate(steps):
-        storage = id(step[0].rows.storage)
-        units.setdefault(storage if storage in joined else (number,), []).append(step)
-    return list(units.values())
+def _rank(unit: list[_Step]) -> int:
+    ranks = (rank(sums) for _, _, scaled in unit for one in scaled for _, sums in one.pairs)
+    return min(ranks, default=2)
 
 
 def _step(unit: list[_Step]) -> None:

@@ -189,6 +189,37 @@ class Stepped(Collections):
             sparse.step()
         self.assertEqual((called.call_count, self.steps(ours)), (1, [1, 1, 1]))
 
+    def padded(self):
+        """A collection of one table, a layer on its group with another padding, an optimizer."""
+        storage, options = self.storage(), {"initializer": damo.Zeros()}
+        config = damo.torch.TableConfig("b", 2, damo.SGD(lr=1.0), **options)
+        ours = damo.torch.EmbeddingCollection(storage, [config])
+        layer = damo.torch.Embedding(storage, "b", 2, optimizer=damo.SGD(lr=1.0), padding_idx=2)
+        return ours, layer, damo.torch.SparseOptimizer([ours, layer])
+
+    def test_a_refused_gradient_of_another_embedding_of_a_group_changes_nothing(self):
+        ours, layer, sparse = self.padded()
+        one = torch.tensor([1])
+        (ours({"b": one})["b"].sum() + (layer(one) * float("nan")).sum()).backward()
+        for _ in range(2):
+            self.assert_fails(ValueError, ["key 1 "], sparse.step)
+            self.assertEqual((self.steps(ours), layer.rows.peek(1)[0].tolist()), ([0], [0, 0]))
+        layer.zero_grad()
+        sparse.step()
+        self.assertEqual((self.steps(ours), layer.rows.peek(1)[0].tolist()), ([1], [-1, -1]))
+
+    def test_an_error_after_the_first_embedding_of_a_group_keeps_what_is_not_done(self):
+        ours, layer, sparse = self.padded()
+        # Each gradient of the layer is accepted, and their sum is refused.
+        loss = ours({"b": torch.tensor([1])})["b"].sum()
+        (loss + (layer(torch.tensor([1] * 16)) * 1e17).sum()).backward()
+        for _ in range(2):
+            self.assert_fails(ValueError, ["add up"], sparse.step)
+            self.assertEqual((self.steps(ours), layer.rows.peek(1)[0].tolist()), ([1], [-1, -1]))
+        layer.zero_grad()
+        sparse.step()
+        self.assertEqual((self.steps(ours), layer.rows.peek(1)[0].tolist()), ([1], [-1, -1]))
+
     def test_closing_goes_back_to_steps_in_backward(self):
         ours, _ = self.pair()
         sparse = damo.torch.SparseOptimizer(ours)

@@ -99,9 +99,32 @@ class Passes(Collections):
         self.assertEqual(self.rows("b", 1, 2), [-3.5, -1.5])
 
     def test_another_embedding_of_a_group_has_a_step_of_its_own(self):
-        layer = damo.torch.Embedding(self.table, "b", 3, optimizer=damo.SGD(lr=1.0), padding_idx=2)
+        layer = self.padded()
         (self.out("b") + layer(tensor([1, 2])).sum()).backward()
         self.assertEqual((self.rows("b", 1, 2), layer.rows.step), ([-1.5, -0.5], 2))
+
+    def padded(self):
+        """A layer on the group of the table "b", with another padding."""
+        return damo.torch.Embedding(self.table, "b", 3, optimizer=damo.SGD(lr=1.0), padding_idx=2)
+
+    def test_a_gradient_that_is_refused_in_another_embedding_of_a_group_changes_no_table(self):
+        layer = self.padded()
+        for factor in (float("nan"), 4e18):
+            loss = self.out("a", "b") + (layer(tensor([1, 2])) * factor).sum()
+            self.assert_fails(ValueError, ["key 1 "], loss.backward)
+            self.assertEqual((self.steps(self.one), self.rows("b", 1, 2)), ([0, 0], [0, 0]))
+            loss = self.out("b") * factor + layer(tensor([1, 2])).sum()
+            self.assert_fails(ValueError, ["gradients[0]"], loss.backward)
+            self.assertEqual((self.steps(self.one), self.rows("b", 1, 2)), ([0, 0], [0, 0]))
+
+    def test_other_embeddings_of_two_groups(self):
+        layers = [
+            self.padded(),
+            damo.torch.Embedding(self.table, "a", 2, optimizer=damo.SGD(lr=1.0), padding_idx=2),
+        ]
+        (self.out("a", "b") + sum(layer(tensor([1, 2])).sum() for layer in layers)).backward()
+        self.assertEqual(self.steps(self.one), [2, 2])
+        self.assertEqual((self.rows("a", 1, 2), self.rows("b", 1, 2)), ([-2, -1], [-1.5, -0.5]))
 
     def test_a_gradient_that_is_refused_changes_no_table(self):
         found = self.one(self.GIVEN)
