@@ -8,6 +8,7 @@ from typing import Any, Iterable, Sequence, SupportsIndex
 import torch
 from torch import nn
 
+from .._arrays import group as number
 from .._choices import BagMode
 from .._embedding import Embedding as Rows
 from .._filter import Filter
@@ -139,18 +140,50 @@ def _features(config: TableConfig) -> list[str]:
 def open_tables(
     storage: Storage, configs: Sequence[TableConfig], dtype: torch.dtype | None
 ) -> dict[str, Table]:
-    """The tables by their names. Raises TypeError or ValueError, and empties no group."""
+    """The tables by their names. Raises TypeError or ValueError, and empties no group.
+
+    Two tables of one group are refused before a group is opened, so that no new one is left. Only
+    a number that a new name gets is not known before.
+    """
+    named = storage.names
+    known: dict[int | str, str] = {}
+    for config in configs:
+        group = _group_of(storage, config, named)
+        if group is not None:
+            _check_group(config.name, group, known)
     made: dict[str, Table] = {}
-    of_group: dict[int, str] = {}
+    opened: dict[int | str, str] = {}
     for config in configs:
         made[config.name] = table = _open(storage, config, dtype)
-        other = of_group.setdefault(table.rows.group, config.name)
-        if other != config.name:
-            raise ValueError(
-                f"damo.torch: the tables {other!r} and {config.name!r} have the same group,"
-                f" {table.rows.group}; one table may have several features (features=[...])"
-            )
+        _check_group(config.name, table.rows.group, opened)
     return made
+
+
+def _group_of(storage: Storage, config: TableConfig, named: dict[str, int]) -> int | str | None:
+    """The number of a table's group, or its name if it is new. None if it will be refused.
+
+    named: the numbers of the groups that have names.
+    """
+    if config.rows is not None:
+        is_here = isinstance(config.rows, Rows) and config.rows.storage is storage
+        return config.rows.group if is_here else None
+    group = config.name if config.group is None else config.group
+    if isinstance(group, str):
+        return named.get(group, group)
+    try:
+        return number(group)
+    except (TypeError, ValueError):
+        return None
+
+
+def _check_group(name: str, group: int | str, known: dict[int | str, str]) -> None:
+    """Raises ValueError if a table of known, by their groups, has the group of the table name."""
+    other = known.setdefault(group, name)
+    if other != name:
+        raise ValueError(
+            f"damo.torch: the tables {other!r} and {name!r} have the same group,"
+            f" {group!r}; one table may have several features (features=[...])"
+        )
 
 
 def _open(storage: Storage, config: TableConfig, dtype: torch.dtype | None) -> Table:

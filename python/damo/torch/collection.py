@@ -27,7 +27,8 @@ class EmbeddingCollection(Collection):
     is checked.
 
     Raises TypeError or ValueError, which name the table, for wrong arguments, and what
-    Storage.embedding raises.
+    Storage.embedding raises. Names, features, pooling and groups that two tables have are checked
+    before a group is opened. If a later table is refused, new groups without rows may be left.
     """
 
     def __init__(

@@ -3,6 +3,8 @@
 import unittest
 import warnings
 
+import numpy as np
+
 # Before the others: without torch it skips this file.
 from collection_support import (  # isort: skip
     DIMS,
@@ -76,6 +78,23 @@ class Made(Collections):
         wrong[-1] = Config("user2", 4, damo.SGD(), group="user")
         self.fails(ValueError, ["user2"], storage, wrong, fresh=True)
         self.assertTrue(all(len(table.rows) for table in ours.tables.values()))
+
+    def test_two_tables_of_one_group_leave_no_group(self):
+        storage, sgd = self.storage(), damo.SGD()
+        rows = storage.embedding("old", dim=2, optimizer=sgd, duplicates="sum")
+        for first, second in (
+            (Config("new", 2, sgd), Config("more", 2, sgd, group="new")),
+            (Config("new", 2, sgd, group=7), Config("more", 2, sgd, group=np.int32(7))),
+            (Config("old", 2, sgd), Config("more", 2, sgd, group=rows.group)),
+            (Config("more", 2, sgd, group="old"), Config("other", rows=rows)),
+        ):
+            tables = [Config("a", 2, sgd), first, second]
+            words = [repr(first.name), repr(second.name), "same group"]
+            self.fails(ValueError, words, storage, tables)
+            self.assertEqual([one["name"] for one in storage.describe()["groups"]], ["old"])
+        # A new name gets the lowest free number.
+        tables = [Config("a", 2, sgd), Config("b", 2, sgd, group=1)]
+        self.fails(ValueError, ["'a'", "'b'", "same group"], storage, tables)
 
     def test_embeddings_that_are_open(self):
         storage = self.storage()
