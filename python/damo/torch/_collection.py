@@ -105,7 +105,7 @@ class Collection(nn.Module):
         if is_matrix:
             check_matrix([one.given for one in each], [one.pooling for one in each])
             _check_dtypes(each)
-        rows, is_whole = read(each, self._steps, self.training, is_matrix)
+        rows, is_whole = read(each, self._steps, is_matrix)
         if is_whole:
             return rows[0]
         pooled = [one.late(found) for one, found in zip(each, rows)]

@@ -27,6 +27,7 @@ class Feature:
     def __init__(self, given: Given, table: Table, wanted: Wanted) -> None:
         self.given, self.pooling, self.dtype = given, wanted.pooling, wanted.dtype
         self.reader, self.anchor = table.reader, table.anchor
+        self.training = table.training
         self.is_served = not isinstance(table.reader, StorageReader)
         self.is_trained = (
             torch.is_grad_enabled() and self.anchor.requires_grad and not self.is_served
@@ -35,16 +36,15 @@ class Feature:
         """Whether torch pools its rows, behind the node that reads them."""
         self.found: torch.Tensor | None = None
 
-    def decide(self, looks: bool) -> None:
-        """Sets is_late. looks: rows are read for training, in eval mode, so that no row is
-        created.
+    def decide(self) -> None:
+        """Sets is_late.
 
         torch pools if weights need a gradient, if gradients of ids without a row are dropped, and
         for "max", where it notes which row is the largest.
         """
         weights = self.given.weights
         needs = torch.is_grad_enabled() and weights is not None and weights.requires_grad
-        trains = self.is_trained and (looks or self.pooling == "max")
+        trains = self.is_trained and (not self.training or self.pooling == "max")
         self.is_late = self.pooling is not None and (needs or trains)
 
     @property
@@ -64,12 +64,12 @@ class Feature:
         """The number of its rows."""
         return self.given.ids.numel() if self.is_late else _product(self.given.shape)
 
-    def read(self, training: bool, bags: Bags | None, out: torch.Tensor) -> None:
+    def read(self, bags: Bags | None, out: torch.Tensor) -> None:
         """Reads its rows alone, and pools them by torch: for serving, and in special cases."""
         ids, reader = self.given.ids, self.reader
         if not isinstance(reader, StorageReader):
-            rows, _ = reader.read(ids, training, self.anchor, _CPU)
-        elif training:
+            rows, _ = reader.read(ids, self.training, self.anchor, _CPU)
+        elif self.training:
             rows = reader._look_again(ids, _CPU)
         else:
             read = reader._look(ids, _CPU)
@@ -106,16 +106,17 @@ def _pooled(rows: torch.Tensor, ids: torch.Tensor, bags: Bags, padding: int | No
 
 
 def read(
-    features: Sequence[Feature], steps: StepPool, training: bool, is_matrix: bool
+    features: Sequence[Feature], steps: StepPool, is_matrix: bool
 ) -> tuple[Sequence[torch.Tensor], bool]:
     """The rows of each feature, in torch's graph if its table is trained.
 
     Returns a tensor a feature, with a row an id or a bag (Feature.late makes bags), and False. If
     is_matrix, and nothing is late, it returns one tensor with all of them side by side, and True.
 
-    training: ids without a row get one. In a forward pass that a backward pass recomputes, ids
-    without a row read as their first weights. Without training they read as zeros.
+    In train mode ids without a row get one. In a forward pass that a backward pass recomputes, they
+    read as their first weights. In eval mode they read as zeros. Each table has its own mode.
     """
+    training = any(feature.training for feature in features)
     trained = [feature for feature in features if feature.is_trained]
     if training or trained:
         warn_of_ranks()
@@ -124,19 +125,24 @@ def read(
     if trained:
         step = passes.step()
         check_scaling(not are_collected)
-    looks = bool(trained) and not training
     for feature in features:
-        feature.decide(looks)
+        feature.decide()
     is_matrix = is_matrix and not any(feature.is_late for feature in features)
     outputs, matrix = _memory(features, is_matrix)
     bags = [feature.bags for feature in features]
     call = Call(steps)
     is_again = training and (step is not None or (not trained and is_under_way()))
-    if looks or is_again or features[0].is_served:
-        for feature, these, out in zip(features, bags, outputs):
-            feature.read(training, these, out)
-    else:
-        _read_all(features, bags, outputs, call, training)
+    # Those in eval mode come first: if they are refused, no row was made.
+    for mode in (False, True):
+        wanted = [each for each in zip(features, bags, outputs) if each[0].training is mode]
+        looks = not mode and any(feature.is_trained for feature, _, _ in wanted)
+        if looks or (mode and is_again) or features[0].is_served:
+            for feature, these, out in wanted:
+                feature.read(these, out)
+        elif wanted:
+            _read_all(wanted, call, mode)
+            if len(wanted) < len(features):
+                call.release()
     entries = [
         Entry(
             feature.reader.gradients if isinstance(feature.reader, StorageReader) else None,
@@ -187,19 +193,15 @@ def _memory(
 
 
 def _read_all(
-    features: Sequence[Feature],
-    bags: Sequence[Bags | None],
-    outputs: Sequence[torch.Tensor],
-    call: Call,
-    training: bool,
+    wanted: Sequence[tuple[Feature, Bags | None, torch.Tensor]], call: Call, training: bool
 ) -> None:
-    """Reads all features in one call. call keeps the handle, for their backward pass."""
-    readers = [one.reader for one in features if isinstance(one.reader, StorageReader)]
+    """Reads features in one call. call keeps the handle, for their backward pass."""
+    readers = [one.reader for one, _, _ in wanted if isinstance(one.reader, StorageReader)]
     handle = call.pool.take(readers[0].rows.storage)
-    call.handle, call.parts = handle, len(features)
+    call.handle, call.parts = handle, len(wanted)
     memory: list[Rows] = []
     try:
-        for feature, reader, these, out in zip(features, readers, bags, outputs):
+        for (feature, these, out), reader in zip(wanted, readers):
             try:
                 add(handle, reader.rows, feature.given.ids, these)
             except InvalidArgumentError as error:

@@ -17,7 +17,7 @@ class EmbeddingCollection(Collection):
     It is as a dict of damo.torch.Embedding layers, one for each table, but all features of a
     forward pass are read in one call, are one node of torch's graph, and in the fused mode are
     stepped in one transaction. Optimizers, clipping, checkpoints and serving see each table as a
-    layer: tables["user"] has an anchor and rows.
+    layer: tables["user"] has an anchor, rows and a mode (train or eval).
 
     storage: the damo.Storage of all tables.
     tables: a list of damo.torch.TableConfig. Several features may read one table.

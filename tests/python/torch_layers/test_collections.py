@@ -215,6 +215,42 @@ class Values(Collections):
             any(one.requires_grad for one in ours.requires_grad_(False)(bags(1)).values())
         )
 
+    def test_each_table_has_its_mode(self):
+        for has_bags, make in ((True, bags), (False, ids)):
+            for output in ("dict", "tensor"):
+                if output == "tensor" and not has_bags:
+                    continue
+                self.folder += "x"
+                ours, theirs = self.pair(has_bags, optimizer=lambda: damo.SGD(lr=0.5))
+                ours.output = output
+                optimizer = torch.optim.SGD(theirs.parameters(), lr=0.5)
+                ours.tables["tag"].eval()
+                self.assertTrue(ours.training)
+                for number in range(3):
+                    optimizer.zero_grad()
+                    for model in (ours, theirs):
+                        loss_of(model(make(number)), number).backward()
+                    optimizer.step()
+                    self.assert_equal(ours, theirs, 1e-5)
+                    self.assertEqual(self.steps(ours), [number + 1] * 3)
+
+    def test_tables_in_eval_mode_make_no_row(self):
+        for has_bags, make in ((True, bags), (False, ids)):
+            self.folder += "x"
+            ours = self.collection(has_bags)
+            ours.tables["tag"].eval()
+            for _ in range(2):
+                out = ours(make(1))
+                self.assertFalse(bool(out["tags"].any()) or bool(out["words"].any()))
+                self.assertTrue(bool(out["user"].any()))
+                loss_of(out).backward()
+                self.assertEqual(len(ours.tables["tag"].rows), 0)
+                self.assertTrue(len(ours.tables["user"].rows))
+                ours.tables["tag"].requires_grad_(False)
+            ours.eval().tables["tag"].train()
+            ours(make(1))
+            self.assertTrue(len(ours.tables["tag"].rows))
+
 
 class Jaggeds(Collections):
     def test_are_as_a_dict(self):
