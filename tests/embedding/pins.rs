@@ -2,6 +2,7 @@
 //! nobody's change.
 
 use std::collections::BTreeMap;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -424,6 +425,107 @@ fn a_checkpoint_has_whole_commits() {
         }
         is_done.store(true, Ordering::Release);
     });
+}
+
+/// Threads commit, step and look up the same rows. Each call changes both rows of a pair alike, so
+/// that they stay equal. Column 0 has what commits add: its gradients are 0, so Adam leaves it.
+#[test]
+fn commits_and_steps_of_the_same_rows_lose_nothing() {
+    const KEYS: i64 = 150;
+    const CALLS: usize = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let stepped = |storage: &Storage| {
+        let (adam, zeros) = (optimizer("adam", &[]), initializer("zeros", &[]));
+        Embedding::new(storage.clone(), adam, zeros, DIM, 0, &Params::new()).unwrap()
+    };
+    let embedding = stepped(&storage);
+    let all: Vec<i64> = (0..2 * KEYS).collect();
+    lookup(&embedding, &all);
+    let count = || (0..KEYS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
+    let (commits, steps) = (count(), count());
+    // Calls pass together, and a copy alone: it has what a kill between calls would leave.
+    let gate = RwLock::new(());
+    let pairs = |random: &mut ChaCha8Rng| {
+        let (begin, count) =
+            (random.random_range(0..KEYS), [1, 9, KEYS][random.random_range(0..3)]);
+        let low = (begin..begin + count).map(|key| key % KEYS);
+        low.flat_map(|key| [key + KEYS, key]).collect::<Vec<i64>>()
+    };
+    let note = |counts: &[AtomicU64], keys: &[i64]| {
+        for key in keys.iter().filter(|key| **key < KEYS) {
+            counts[*key as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let train = |seed: u64| {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut pin = embedding.new_pin();
+        for _ in 0..CALLS {
+            let keys = pairs(&mut random);
+            if seed % 2 == 0 {
+                let gradients = [0.0, random.random_range(-1.0..1.0), 0.5].repeat(keys.len());
+                let _call = gate.read().unwrap();
+                embedding.apply_gradients(&keys, &gradients).unwrap();
+                note(&steps, &keys);
+                continue;
+            }
+            loop {
+                embedding.pin_rows(&keys, &mut pin).unwrap();
+                pin.rows_mut().iter_mut().step_by(3 * DIM).for_each(|float| *float += 1.0);
+                let _call = gate.read().unwrap();
+                match pin.commit([Conflicts::Add, Conflicts::Refuse][random.random_range(0..2)]) {
+                    Ok(()) => break note(&commits, &keys),
+                    Err(busy) => assert_eq!(busy.status(), Status::Busy, "{busy}"),
+                }
+            }
+        }
+    };
+    let check = |embedding: &Embedding| {
+        for key in 0..KEYS {
+            let (floats, updates) = row(embedding, key);
+            assert_eq!(row(embedding, key + KEYS), (floats.clone(), updates), "half a call");
+            let of_key = |counts: &[AtomicU64]| counts[key as usize].load(Ordering::Relaxed);
+            let (commits, steps) = (of_key(&commits), of_key(&steps));
+            assert_eq!((floats[0], updates), (commits as f32, commits + steps), "key {key}");
+        }
+    };
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let trainers: Vec<_> = (0..4)
+            .map(|seed| {
+                let train = &train;
+                scope.spawn(move || train(seed))
+            })
+            .collect();
+        scope.spawn(|| {
+            let mut last = vec![0.0; all.len()];
+            while !is_done.load(Ordering::Acquire) {
+                let weights = lookup(&embedding, &all);
+                for (last, row) in last.iter_mut().zip(weights.chunks_exact(DIM)) {
+                    assert!(row[0] >= *last && row[0].fract() == 0.0, "{} after {last}", row[0]);
+                    *last = row[0];
+                }
+            }
+        });
+        for number in 0..4 {
+            thread::sleep(std::time::Duration::from_millis(20));
+            let copy = dir.path().with_extension(number.to_string());
+            let alone = gate.write().unwrap();
+            copy_dir(dir.path(), &copy);
+            check(&stepped(&open(&copy)));
+            drop(alone);
+            std::fs::remove_dir_all(&copy).unwrap();
+        }
+        trainers.into_iter().for_each(|trainer| trainer.join().unwrap());
+        is_done.store(true, Ordering::Release);
+    });
+    check(&embedding);
+    let rows =
+        |embedding: &Embedding| all.iter().map(|key| row(embedding, *key)).collect::<Vec<_>>();
+    let made = rows(&embedding);
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), &copy.path().join("copy"));
+    assert_eq!(rows(&stepped(&open(&copy.path().join("copy")))), made);
 }
 
 #[test]
