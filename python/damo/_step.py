@@ -66,7 +66,7 @@ class Step(StepHandle):
                 f"damo: include_last_offset must be True or False, not {include_last_offset!r:.80}"
             )
         self._has_last = include_last_offset
-        # The shapes of the latest keys or bags; None: nothing was read yet, or reading has failed.
+        # The shapes of the latest keys or bags; None: there were none yet, or their call failed.
         self._shapes: list[Shape] | None = None
         self._turn = ForkSafeLock()
         super().__init__(storage, **clip)
@@ -151,16 +151,17 @@ class Step(StepHandle):
 
         gradients: a dict of float32 arrays of the results' shapes, or one matrix for all, as out of
         lookup. PyTorch tensors are taken, too.
-        features: a dict with the keys of each feature; None: those of the latest lookup or peek.
-        With pooling "max" they must be None: each column of a gradient goes to the key that had the
-        largest value in what was read.
+        features: a dict with the keys of each feature; None: those of the latest call that had
+        features, a lookup, peek or apply_gradients. With pooling "max" they must be None: each
+        column of a gradient goes to the key that had the largest value in what was read.
 
         Gradients of a key are summed over all features, unless its embedding has duplicates "mean".
         The step of each group rises by one, also for a feature without keys. All rows and steps
         change together or not at all, with one entry in the journal.
 
         Raises ValueError, which names feature, row and column, for a gradient that is NaN, infinite
-        or beyond 1e18 in size; and if nothing was read and features is None.
+        or beyond 1e18 in size; and if features is None and no call had some, or reading the latest
+        has failed.
         """
         with self._alone():
             if features is not None:
