@@ -108,7 +108,8 @@ class Lookup:
 
         With several outputs, passes over different ones are several passes over this node. torch
         frees the node in the first pass that does not retain the graph. Separate layers would lose
-        only that pass's outputs. So the other outputs can still be used here.
+        only that pass's outputs. So the other outputs can still be used here, each in one pass:
+        torch does not tell whether that one retains the graph.
         """
         try:
             _ = ctx.saved_tensors

@@ -19,6 +19,10 @@ class EmbeddingCollection(Collection):
     stepped in one transaction. Optimizers, clipping, checkpoints and serving see each table as a
     layer: tables["user"] has an anchor, rows and a mode (train or eval).
 
+    If backward passes over single outputs come one after another, the graph of a forward pass can
+    be retained until the first one that frees it. After that each other output has one pass left,
+    even with retain_graph=True, where torch.nn's layers would allow more.
+
     storage: the damo.Storage of all tables.
     tables: a list of damo.torch.TableConfig. Several features may read one table.
     output: "dict", a tensor for each feature by its name; "tensor", one matrix

@@ -81,6 +81,13 @@ class Passes(Collections):
         again = found["b"].sum()
         self.assert_fails(RuntimeError, ["second time"], again.backward)
 
+    def test_a_graph_that_was_freed_is_not_retained_again(self):
+        found = self.one(self.GIVEN)
+        found["b"].sum().backward()
+        found["a"].sum().backward(retain_graph=True)
+        self.assert_fails(RuntimeError, ["second time"], found["a"].sum().backward)
+        self.assertEqual(self.steps(self.one), [1, 1])
+
     def test_two_forwards_are_one_step(self):
         (self.out("a", "b", "c") + self.out("a", "b", "c")).backward()
         self.assertEqual(self.steps(self.one), [1, 1])
