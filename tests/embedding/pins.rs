@@ -462,7 +462,7 @@ fn commits_and_steps_of_the_same_rows_lose_nothing() {
         let mut pin = embedding.new_pin();
         for _ in 0..CALLS {
             let keys = pairs(&mut random);
-            if seed % 2 == 0 {
+            if seed.is_multiple_of(2) {
                 let gradients = [0.0, random.random_range(-1.0..1.0), 0.5].repeat(keys.len());
                 let _call = gate.read().unwrap();
                 embedding.apply_gradients(&keys, &gradients).unwrap();
