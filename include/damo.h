@@ -451,8 +451,9 @@ typedef struct {
    */
   float *floats;
   /**
-   * The length of the buffer in floats. It may end with the last row: the gap behind that row is
-   * not needed.
+   * The length of the buffer in floats, which says how many rows there are: as many as begin
+   * within it. The gap behind the last row may be missing. For the columns from c on of a matrix
+   * with n floats this is n - c.
    */
   size_t floats_len;
   /**
@@ -1773,7 +1774,7 @@ damo_status damo_step_add_keys(damo_step *step,
  * - keys: keys_len keys. A key may occur several times.
  * - offsets: the index of each bag's first key, in ascending order. The first is 0. Two that are
  *   equal make a bag without keys, whose row is zeros.
- * - has_last_offset: whether keys_len follows the last bag's offset.
+ * - has_last_offset: whether offsets has one more number behind those of the bags: keys_len.
  * - pooling: "sum", "mean" or "max". If several keys of a bag have the largest value of a column,
  *   the first one counts.
  * - weights: keys_len floats that rows are multiplied with, for "sum" only; or NULL.
@@ -1862,7 +1863,7 @@ damo_status damo_step_apply_gradients(damo_step *step,
 /**
  * Writes the 2-norm of the gradients of all keys together to *norm: that of the latest
  * damo_step_apply_gradients, before the option clip_norm made them smaller. It is added up in
- * double precision, over the sums of each key.
+ * double precision, over the sums of each key. For the norm alone, give a limit such as 1e300.
  *
  * Errors, after which nothing is written:
  * - INVALID_ARGUMENT: a NULL handle or norm; a step without the option clip_norm; no

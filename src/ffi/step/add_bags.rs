@@ -16,7 +16,7 @@ use crate::step::GivenBags;
 /// - keys: keys_len keys. A key may occur several times.
 /// - offsets: the index of each bag's first key, in ascending order. The first is 0. Two that are
 ///   equal make a bag without keys, whose row is zeros.
-/// - has_last_offset: whether keys_len follows the last bag's offset.
+/// - has_last_offset: whether offsets has one more number behind those of the bags: keys_len.
 /// - pooling: "sum", "mean" or "max". If several keys of a bag have the largest value of a column,
 ///   the first one counts.
 /// - weights: keys_len floats that rows are multiplied with, for "sum" only; or NULL.

@@ -49,8 +49,9 @@ pub struct damo_step {
 pub struct damo_rows {
     /// The first float of the first row. May be NULL if there are no rows.
     pub floats: *mut f32,
-    /// The length of the buffer in floats. It may end with the last row: the gap behind that row is
-    /// not needed.
+    /// The length of the buffer in floats, which says how many rows there are: as many as begin
+    /// within it. The gap behind the last row may be missing. For the columns from c on of a matrix
+    /// with n floats this is n - c.
     pub floats_len: usize,
     /// The floats from the beginning of a row to that of the next one. The floats between rows are
     /// neither read nor written.
