@@ -111,7 +111,6 @@ static void wrong_embeddings_are_refused(void) {
   CHECK_OK(damo_step_add_keys(step, second, keys, KEYS));
   CHECK_OK(damo_step_clear(step));
   damo_embedding_free(second);
-  REFUSED(damo_step_add_keys(step, second, keys, KEYS), "embedding is ");
   damo_embedding_free(of_other);
   damo_storage_free(elsewhere);
 }
