@@ -4,6 +4,7 @@ A stand-in takes the GPU's place. It copies what is sent ahead only when somebod
 """
 
 import threading
+import time
 import unittest
 from contextlib import contextmanager
 from unittest import mock
@@ -145,7 +146,11 @@ class Ahead(Case):
         layer = self.layers("one")[0]
         first, second = torch.arange(1000), torch.arange(900, 1900)
         self.read(layer, second)
+        # Rows that are as young as a millisecond when they are read ahead are read again.
+        time.sleep(0.01)
         for ids in damo.torch.Prefetch([first, second], lambda ids: [(layer, ids)], device=GPU):
+            # The next batch's rows are read before this one changes them.
+            _ahead._background().submit(int).result()
             made.sent.clear()
             self.read(layer, ids).sum().backward()
         # 100 rows, and their places.
