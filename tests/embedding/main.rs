@@ -19,6 +19,7 @@ mod hogwild;
 mod insert_records;
 mod lookup;
 mod pins;
+mod pins_beside;
 mod sum_gradients;
 mod threads;
 mod warm_starts;
