@@ -3,53 +3,7 @@
 #include <stdint.h>
 
 #include "check.h"
-
-enum { ONE = 1, TWO = 2, KEYS = 3 };
-
-static const int64_t keys[KEYS] = {5, 6, 7}, offsets[2] = {0, 2};
-static damo_storage *storage;
-static damo_embedding *one, *two;
-static damo_step *step;
-static float ones[KEYS], twos[2 * TWO];
-
-static damo_embedding *open_group(const damo_storage *of, uint32_t group, size_t dim) {
-  damo_optimizer *sgd = damo_optimizer_new("sgd", NULL, NULL);
-  damo_initializer *initializer = damo_initializer_new("ones", NULL);
-  damo_embedding *embedding = damo_embedding_new(of, sgd, initializer, dim, group, NULL);
-  CHECK(embedding != NULL);
-  damo_optimizer_free(sgd);
-  damo_initializer_free(initializer);
-  return embedding;
-}
-
-/* Two groups: three keys of dim 1, and two bags of dim 2. */
-static void add_parts(void) {
-  CHECK_OK(damo_step_clear(step));
-  CHECK_OK(damo_step_add_keys(step, one, keys, KEYS));
-  CHECK_OK(damo_step_add_bags(step, two, keys, KEYS, offsets, 2, false, "sum", NULL));
-}
-
-static void fill(float value) {
-  size_t i;
-  for (i = 0; i < KEYS; i++) ones[i] = value;
-  for (i = 0; i < 2 * TWO; i++) twos[i] = value;
-}
-
-static damo_rows rows_of(float *floats, size_t len, size_t stride) {
-  damo_rows rows;
-  rows.floats = floats, rows.floats_len = len, rows.stride = stride;
-  return rows;
-}
-
-/* Both parts, as they should be but for what the caller changes. */
-static damo_rows *parts(void) {
-  static damo_rows rows[2];
-  rows[0] = rows_of(ones, KEYS, ONE);
-  rows[1] = rows_of(twos, 2 * TWO, TWO);
-  return rows;
-}
-
-#define REFUSED(call, ...) CHECK_FAILS(call, DAMO_STATUS_INVALID_ARGUMENT, __VA_ARGS__)
+#include "support/two_parts.h"
 
 static void wrong_handles_are_refused(void) {
   void *no_step = storage, *no_embedding = storage, *no_storage = one;
@@ -167,7 +121,7 @@ static void wrong_keys_and_bags_are_refused(void) {
 static void wrong_rows_are_refused(void) {
   float shared[7] = {9, 9, 9, 9, 9, 9, 9};
   float *odd = (float *)(void *)((char *)ones + 1);
-  add_parts();
+  add_parts("sum");
   fill(9);
   REFUSED(damo_step_lookup(step, NULL, 2), "outputs is NULL");
   REFUSED(damo_step_peek(step, parts(), 1), "parts_len is 1", "2");
