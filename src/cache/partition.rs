@@ -1,6 +1,8 @@
 //! A batch's keys grouped by shard. Each shard is then locked once, and its index and rows stay in
 //! the processor's caches while they are used.
 
+use std::ops::Range;
+
 use super::hash::{hash, shard_of};
 use crate::error::{Error, Result};
 use crate::memory::{refill, reserve};
@@ -99,6 +101,11 @@ impl Partition {
         (&self.keys[range.clone()], &self.positions[range])
     }
 
+    /// How many keys these shards have together.
+    pub(crate) fn keys_of(&self, shards: Range<usize>) -> usize {
+        (self.starts[shards.end] - self.starts[shards.start]) as usize
+    }
+
     /// Bytes of the buffers.
     pub(crate) fn capacity(&self) -> usize {
         8 * self.keys.capacity() + 4 * self.positions.capacity() + 2 * self.shards.capacity()
@@ -124,8 +131,10 @@ mod tests {
                     assert_eq!(shard_of(hash(*key), 8), shard);
                     assert_ne!(*key, 5);
                 }
+                assert_eq!(partition.keys_of(shard..shard + 1), positions.len());
                 seen += shard_keys.len();
             }
+            assert_eq!(seen, partition.keys_of(0..8));
             assert_eq!(seen, keys.iter().filter(|key| **key != 5).count());
         }
     }

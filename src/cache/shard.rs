@@ -92,11 +92,13 @@ impl Shard {
         place
     }
 
-    /// Begins to look for `keys` in their order: fetches what the first ones need.
-    pub(crate) fn begin_finding(&self, keys: &[i64], places: &mut Vec<Place>, lines: usize) {
-        places.clear();
+    /// Begins to look for `keys` in their order: fetches what the first ones need. `places` has
+    /// one a key, to be written.
+    pub(crate) fn begin_finding(&self, keys: &[i64], places: &mut [Place], lines: usize) {
         keys.iter().take(2 * AHEAD).for_each(|key| self.index().prefetch(hash(*key)));
-        places.extend(keys.iter().take(AHEAD).map(|key| self.candidate(hash(*key), lines)));
+        for (key, place) in keys.iter().zip(places).take(AHEAD) {
+            *place = self.candidate(hash(*key), lines);
+        }
     }
 
     /// Looks for the key at `index`, the next one; fetches what the keys after it need. `places`
@@ -105,7 +107,7 @@ impl Shard {
     pub(crate) fn find_next(
         &self,
         keys: &[i64],
-        places: &mut Vec<Place>,
+        places: &mut [Place],
         index: usize,
         lines: usize,
     ) -> Option<Place> {
@@ -113,7 +115,7 @@ impl Shard {
             self.index().prefetch(hash(*later));
         }
         if let Some(later) = keys.get(index + AHEAD) {
-            places.push(self.candidate(hash(*later), lines));
+            places[index + AHEAD] = self.candidate(hash(*later), lines);
         }
         let key = keys[index];
         let found = self.find_from(places[index], hash(key), key);

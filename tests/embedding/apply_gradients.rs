@@ -95,6 +95,25 @@ fn nan_infinity_and_overflowing_sums_are_refused_and_change_nothing() {
     assert_eq!(embedding.step().unwrap(), 1);
 }
 
+/// Keys are worked on by shard, on several threads. The first wrong float of the batch is named.
+#[test]
+fn the_first_of_several_wrong_gradients_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let embedding = sgd(&open(dir.path()), 1, 0.5, &[]);
+    for count in [10, 256, 257, 600, 3_000, 9_000] {
+        let keys: Vec<i64> = (0..count).map(|key| key % 2_000).collect();
+        let mut gradients = vec![1.0; keys.len()];
+        for first in [8, 6, 2] {
+            gradients[first] = f32::NAN;
+            gradients[keys.len() - 1] = f32::INFINITY;
+            let error =
+                failure(embedding.apply_gradients(&keys, &gradients), Status::InvalidArgument);
+            assert!(error.message().contains(&format!("(position {first}, column 0) is NaN")));
+        }
+    }
+    assert_eq!(embedding.step().unwrap(), 0);
+}
+
 #[test]
 fn the_mean_of_gradients_that_are_small_enough_is_small_enough() {
     let dir = tempfile::tempdir().unwrap();

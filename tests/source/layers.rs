@@ -55,7 +55,7 @@ const ROOMS: [(&str, &str); 28] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 54] = [
+const ENGINE: [(&str, &str); 55] = [
     (
         "rows/together",
         "mod pool rights rows rows/apply_gradients rows/batch rows/change rows/clip rows/dedup \
@@ -71,7 +71,8 @@ const ENGINE: [(&str, &str); 54] = [
     ("rows/import", "mod rows rows/guards rows/load"),
     (
         "rows/lookup",
-        "mod moment pool rows rows/batch rows/guards rows/kept rows/load rows/part rows/spread",
+        "mod moment pool rows rows/batch rows/guards rows/kept rows/load rows/part rows/run \
+         rows/spread",
     ),
     ("rows/peek", "mod rows rows/batch rows/load"),
     ("rows/record", "mod rows rows/guards rows/load"),
@@ -110,14 +111,15 @@ const ENGINE: [(&str, &str); 54] = [
     ("rows/in_turns", "mod pool rights rows rows/change rows/guards rows/part"),
     (
         "rows/change",
-        "mod moment pool rights rows rows/batch rows/dedup rows/guards rows/load rows/part",
+        "mod moment pool rights rows rows/batch rows/dedup rows/guards rows/load rows/part \
+         rows/run turns",
     ),
     ("writer/row_file", "mod writer/shares writer/signal"),
     ("writer/shares", "group mod"),
-    ("rows/finish_lookup", "mod moment rows rows/begin_lookup rows/load rows/part"),
+    ("rows/finish_lookup", "mod moment rows rows/begin_lookup rows/load rows/part rows/run"),
     (
         "rows/begin_lookup",
-        "mod moment rows rows/batch rows/dedup rows/kept rows/load rows/part rows/spread",
+        "mod moment rows rows/batch rows/dedup rows/kept rows/load rows/part rows/run rows/spread",
     ),
     ("rows/load", "mod moment rows rows/guards"),
     ("rows/guards", "mod rows rows/part"),
@@ -128,6 +130,7 @@ const ENGINE: [(&str, &str); 54] = [
     ("rows/dedup", "pool rows/batch rows/part rows/spread"),
     ("rows/batch", "rows/part"),
     ("rows/spread", "pool rows/part"),
+    ("rows/part", "rows/run"),
     ("mod", "counters expiry group moment options pool writer/signal"),
     ("moment", "expiry"),
     ("group", "clears rights"),

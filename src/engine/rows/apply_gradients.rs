@@ -190,8 +190,18 @@ impl OpenGroup {
         engine: &Engine,
         gradients: Gradients<'_>,
     ) -> Result<Box<Dedup>> {
-        let Gradients { batch, floats, duplicates } = gradients;
-        self.merged(engine, batch, (floats, self.dim), Merge::Gradients(duplicates))
+        self.merge_into(self.kept.take(gradients.batch), engine, gradients)
+    }
+
+    /// As [`OpenGroup::merged_gradients`], in these buffers.
+    pub(super) fn merge_into(
+        &self,
+        dedup: Box<Dedup>,
+        engine: &Engine,
+        Gradients { batch, floats, duplicates }: Gradients<'_>,
+    ) -> Result<Box<Dedup>> {
+        let merge = Merge::Gradients(duplicates);
+        self.merged_into(dedup, engine, batch, (floats, self.dim), merge)
     }
 
     fn apply_merged(

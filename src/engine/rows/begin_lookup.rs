@@ -5,6 +5,7 @@ use super::dedup::Dedup;
 use super::kept::FEW;
 use super::load::Absent;
 use super::part::Part;
+use super::run::Run;
 use super::spread::MAX_KEYS;
 use super::{KeyBatch, OpenGroup};
 use crate::cache::{Place, Shard, Version, hash};
@@ -65,18 +66,24 @@ impl OpenGroup {
         part.begin_reading(self.dim)?;
         refill(&mut part.versions, Version::NONE, part.keys.len())?;
         refill(&mut part.is_changed, false, part.keys.len())?;
-        let shard = self.cache.read(part.number());
         let lines = self.weight_lines();
-        shard.begin_finding(&part.keys, &mut part.places, lines);
-        for index in 0..part.keys.len() {
-            let place = shard.find_next(&part.keys, &mut part.places, index, lines);
-            let is_row = place.is_some_and(|place| self.note(&shard, part, index, place, moment));
-            part.has_row.push(is_row);
-            if !is_row {
-                part.missing.push(index as u32);
+        part.places.resize(part.keys.len(), Place::NOT_RESIDENT);
+        for number in 0..part.runs.len() {
+            let Run { shard, keys: of_run, .. } = part.runs[number].clone();
+            let shard = self.cache.read(shard);
+            let (keys, places) = (&part.keys[of_run.clone()], &mut part.places[of_run.clone()]);
+            shard.begin_finding(keys, places, lines);
+            for index in of_run.clone() {
+                let (keys, places) = (&part.keys[of_run.clone()], &mut part.places[of_run.clone()]);
+                let place = shard.find_next(keys, places, index - of_run.start, lines);
+                let is_row =
+                    place.is_some_and(|place| self.note(&shard, part, index, place, moment));
+                part.has_row.push(is_row);
+                if !is_row {
+                    part.missing.push(index as u32);
+                }
             }
         }
-        drop(shard);
         if !part.missing.is_empty() {
             part.count_misses();
         }
@@ -85,10 +92,10 @@ impl OpenGroup {
 
     /// Copies rows again that have been loaded since [`OpenGroup::note_part`], with their versions.
     fn note_loaded(&self, part: &mut Part, moment: Moment<'_>) {
-        let shard = self.cache.read(part.number());
         let missing = std::mem::take(&mut part.missing);
         for &index in &missing {
             let key = part.keys[index as usize];
+            let shard = self.cache.read_for(hash(key));
             let Some(place) = shard.find(hash(key), key) else { continue };
             part.places[index as usize] = place;
             part.has_row[index as usize] = self.note(&shard, part, index as usize, place, moment);

@@ -8,12 +8,14 @@ use super::dedup::Dedup;
 use super::guards::{Loaned, Pinned};
 use super::load::Absent;
 use super::part::{Merge, Part, WrongFloat};
+use super::run::Run;
 use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
 use crate::engine::pool::AtWork;
 use crate::engine::rights::WriteGuard;
+use crate::engine::turns::Turns;
 use crate::error::Result;
 use crate::journal::{CallKind, Head, Payload};
 use crate::memory::room_for;
@@ -49,8 +51,24 @@ impl OpenGroup {
         (floats, width): (&[f32], usize),
         merge: Merge,
     ) -> Result<Box<Dedup>> {
+        let dedup = self.kept.take(batch);
+        self.merged_into(dedup, engine, batch, (floats, width), merge)
+    }
+
+    /// As [`OpenGroup::merged`], in these buffers.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn merged_into(
+        &self,
+        mut dedup: Box<Dedup>,
+        engine: &Engine,
+        batch: KeyBatch<'_>,
+        (floats, width): (&[f32], usize),
+        merge: Merge,
+    ) -> Result<Box<Dedup>> {
         let _call = engine.pool.begin_work(batch.keys.len());
-        let mut dedup = self.dedup(engine, batch)?;
+        self.begin_dedup(&mut dedup, engine, batch)?;
         dedup.each(&engine.pool, |part| {
             part.wrong = part.merge(floats, width, merge).err();
             Ok(())
@@ -101,7 +119,7 @@ impl OpenGroup {
         // The row changes, and is unpinned, in one visit of its shard.
         let parts = pinned.release();
         let done = engine.pool.each(keys, parts, |part| {
-            self.work_on(part, |shard, steps| work(shard, part, steps, stamp));
+            self.work_on(part, None, |shard, steps| work(shard, part, steps, stamp));
             Ok(())
         });
         guard.set_step(change.step);
@@ -110,25 +128,50 @@ impl OpenGroup {
         done
     }
 
-    /// Calls `work` for a part's steps, and unpins its rows.
-    pub(super) fn work_on(&self, part: &Part, work: impl Fn(&mut Shard, Range<usize>)) {
-        if part.keys.is_empty() {
-            return;
+    /// Calls `work` for a part's steps, and unpins its rows: those of each shard when the call's
+    /// turn there has come, if it has `turns`.
+    pub(super) fn work_on(
+        &self,
+        part: &Part,
+        turns: Option<&Turns<'_>>,
+        work: impl Fn(&mut Shard, Range<usize>),
+    ) {
+        if part.is_of_few() {
+            return self.work_on_few(part, turns, work);
         }
-        let pinned = part.places.iter().filter(|place| **place != Place::SKIP);
-        if let Some(number) = part.shard {
-            let mut shard = self.cache.lock(number);
-            // Dropped before the lock: the group is poisoned before the writer can see a row that
-            // is half changed.
-            let _poison = self.group.rights.poison_on_panic();
-            work(&mut shard, 0..part.steps());
-            pinned.for_each(|place| shard.unpin(*place));
-            return;
+        let ahead = self.rows_ahead(part);
+        for (number, run) in part.runs.iter().enumerate() {
+            ahead.fetch(number);
+            let of_shard = 1 << run.shard;
+            turns.iter().for_each(|turns| turns.wait(of_shard));
+            {
+                let mut shard = self.cache.lock(run.shard);
+                // Dropped before the lock: the group is poisoned before the writer can see a row
+                // that is half changed.
+                let _poison = self.group.rights.poison_on_panic();
+                work(&mut shard, part.steps_of(run));
+                let places = part.places[run.keys.clone()].iter();
+                places.filter(|place| **place != Place::SKIP).for_each(|place| shard.unpin(*place));
+            }
+            turns.iter().for_each(|turns| turns.pass(of_shard));
         }
+    }
+
+    /// As [`OpenGroup::work_on`], for keys that are not sorted by shard.
+    fn work_on_few(
+        &self,
+        part: &Part,
+        turns: Option<&Turns<'_>>,
+        work: impl Fn(&mut Shard, Range<usize>),
+    ) {
+        let shards = turns.map_or(0, |_| self.shards_of(part));
+        turns.iter().for_each(|turns| turns.wait(shards));
         // All steps of a row with its shard locked once: the writer must not see it in between. It
         // would have the call's sequence number then, and a replay would leave it alone.
         let one_step_each = part.steps() == part.keys.len();
+        let ahead = self.rows_ahead(part);
         for (index, (key, place)) in part.keys.iter().zip(&part.places).enumerate() {
+            ahead.fetch_few(index);
             let mut shard = self.cache.lock_for(hash(*key));
             let _poison = self.group.rights.poison_on_panic();
             if one_step_each {
@@ -142,6 +185,7 @@ impl OpenGroup {
                 shard.unpin(*place);
             }
         }
+        turns.iter().for_each(|turns| turns.pass(shards));
     }
 
     /// Finds and pins every row, loading what is not resident.
@@ -187,8 +231,9 @@ impl OpenGroup {
     /// Finds the rows that are resident, and pins those that have not seen the call. The batch's
     /// lookup may have found them already.
     fn locate(&self, part: &mut Part, source: Origin) {
-        let Part { shard, keys, places, .. } = part;
-        let Some(number) = *shard else {
+        let is_of_few = part.is_of_few();
+        let Part { runs, keys, places, .. } = part;
+        if is_of_few {
             places.clear();
             places.extend(keys.iter().map(|key| {
                 let mut shard = self.cache.lock_for(hash(*key));
@@ -198,19 +243,23 @@ impl OpenGroup {
                 }
             }));
             return;
-        };
-        let mut shard = self.cache.lock(number);
-        let are_known = places.len() == keys.len();
-        if !are_known {
-            shard.begin_finding(keys, places, 0);
         }
-        for index in 0..keys.len() {
-            let found = match are_known {
-                true => shard.find_again(keys, places, index),
-                false => shard.find_next(keys, places, index, 0),
-            };
-            if let Some(place) = found {
-                places[index] = OpenGroup::pin(&mut shard, place, source);
+        let are_known = places.len() == keys.len();
+        places.resize(keys.len(), Place::NOT_RESIDENT);
+        for Run { shard, keys: of_run, .. } in &*runs {
+            let mut shard = self.cache.lock(*shard);
+            let (keys, places) = (&keys[of_run.clone()], &mut places[of_run.clone()]);
+            if !are_known {
+                shard.begin_finding(keys, places, 0);
+            }
+            for index in 0..keys.len() {
+                let found = match are_known {
+                    true => shard.find_again(keys, places, index),
+                    false => shard.find_next(keys, places, index, 0),
+                };
+                if let Some(place) = found {
+                    places[index] = OpenGroup::pin(&mut shard, place, source);
+                }
             }
         }
     }

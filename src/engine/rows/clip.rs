@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn part(floats: &[f32]) -> Part {
-        let mut part = Part::of_shard(0);
+        let mut part = Part::default();
         part.floats = floats.to_vec();
         part
     }

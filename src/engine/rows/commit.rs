@@ -17,7 +17,6 @@ use crate::cache::{Resident, Row, hash};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::CallKind;
-use crate::memory::reserve;
 
 /// How a commit combines the pinned rows with the present ones.
 pub(super) struct CommitTerms {
@@ -58,10 +57,7 @@ impl OpenGroup {
     ) -> Result<()> {
         let keys = copies.committed().0;
         let count = keys.len();
-        let mut part = Part::default();
-        reserve(&mut part.keys, count)?;
-        part.keys.extend_from_slice(keys);
-        reserve(&mut part.places, count)?;
+        let part = Part::of_keys(keys)?;
         let guard = self.group.begin_write()?;
         let mut parts = [part];
         let pinned = Pinned::new(self, &mut parts);

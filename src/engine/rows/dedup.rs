@@ -12,7 +12,11 @@ use crate::engine::pool::Pool;
 use crate::error::Result;
 use crate::memory::{reserve, room_for};
 
-/// The distinct keys of a batch, in a part for each shard.
+/// A part has about so many keys. Fewer would cost more for each key, and their rows would not be
+/// fetched far enough ahead.
+const KEYS_A_PART: usize = 512;
+
+/// The distinct keys of a batch, in parts of some shards each.
 #[derive(Default)]
 pub(super) struct Dedup {
     /// The batch, to know it again.
@@ -20,7 +24,7 @@ pub(super) struct Dedup {
     padding: Option<i64>,
     /// The batch in slices, one a thread, grouped by shard.
     slices: Vec<Partition>,
-    /// By the number of the shard. Some may have no key.
+    /// By the numbers of their shards. Some may have no key.
     pub(super) parts: Vec<Part>,
     /// Whether the parts have the batch's distinct keys.
     is_done: bool,
@@ -68,9 +72,12 @@ impl Dedup {
     /// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for too many keys.
     pub(super) fn begin(&mut self, pool: &Pool, batch: KeyBatch<'_>, shards: usize) -> Result<()> {
         self.is_done = false;
-        if self.parts.len() != shards {
-            self.parts = room_for(shards)?;
-            self.parts.extend((0..shards).map(Part::of_shard));
+        let parts = batch.keys.len().div_ceil(KEYS_A_PART).next_power_of_two().min(shards);
+        let more = parts.saturating_sub(self.parts.len());
+        reserve(&mut self.parts, more)?;
+        self.parts.resize_with(parts, Part::default);
+        for (number, part) in self.parts.iter_mut().enumerate() {
+            part.set_shards(number, number * shards / parts..(number + 1) * shards / parts);
         }
         let slice_len = batch.keys.len().div_ceil(pool.threads_for(batch.keys.len())).max(1);
         let slices = batch.keys.chunks(slice_len);
@@ -109,7 +116,7 @@ impl Dedup {
 
     /// Whether the batch is a small one.
     pub(super) fn is_of_few(&self) -> bool {
-        self.parts.first().is_some_and(|part| part.shard.is_none())
+        self.parts.first().is_some_and(Part::is_of_few)
     }
 
     /// Bytes of the buffers.

@@ -11,6 +11,7 @@ use super::OpenGroup;
 use super::begin_lookup::BegunLookup;
 use super::load::Absent;
 use super::part::Part;
+use super::run::Run;
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
 use crate::error::Result;
@@ -69,28 +70,31 @@ impl OpenGroup {
     ) -> Result<()> {
         part.missing.clear();
         (part.misses, part.created) = (0, 0);
-        let shard = self.cache.read(part.number());
-        for index in 0..part.keys.len() {
-            let place = shard.find_again(&part.keys, &mut part.places, index);
-            if is_same_content
-                && part.has_row[index]
-                && let Some(slot) = place.map(|place| shard.slot(place))
-                && slot.is_row(moment.cutoff)
-                && slot.version().is_same(part.versions[index])
-            {
-                slot.touch();
-                continue;
-            }
-            part.is_changed[index] = true;
-            let weights = &mut part.floats[index * self.dim..(index + 1) * self.dim];
-            let key = part.keys[index];
-            let is_row = place.is_some_and(|place| shard.read(place, key, moment.cutoff, weights));
-            part.has_row[index] = is_row;
-            if !is_row {
-                part.missing.push(index as u32);
+        for number in 0..part.runs.len() {
+            let Run { shard, keys: of_run, .. } = part.runs[number].clone();
+            let shard = self.cache.read(shard);
+            for index in of_run {
+                let place = shard.find_again(&part.keys, &mut part.places, index);
+                if is_same_content
+                    && part.has_row[index]
+                    && let Some(slot) = place.map(|place| shard.slot(place))
+                    && slot.is_row(moment.cutoff)
+                    && slot.version().is_same(part.versions[index])
+                {
+                    slot.touch();
+                    continue;
+                }
+                part.is_changed[index] = true;
+                let weights = &mut part.floats[index * self.dim..(index + 1) * self.dim];
+                let key = part.keys[index];
+                let is_row =
+                    place.is_some_and(|place| shard.read(place, key, moment.cutoff, weights));
+                part.has_row[index] = is_row;
+                if !is_row {
+                    part.missing.push(index as u32);
+                }
             }
         }
-        drop(shard);
         if part.missing.is_empty() {
             return Ok(());
         }

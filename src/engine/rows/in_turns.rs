@@ -140,10 +140,8 @@ impl OpenGroup {
         let help = if turns.have_come() { Help::LentOrOwn } else { Help::Own };
         // The rows change, and are unpinned, in one visit of their shard.
         let done = engine.pool.each_on(help, keys, pinned.release(), |part| {
-            let shards = self.shards_of(part);
-            turns.wait(shards);
-            self.work_on(part, |shard, steps| work(shard, part, steps, stamp, change));
-            turns.pass(shards);
+            let work = |shard: &mut Shard, steps| work(shard, part, steps, stamp, change);
+            self.work_on(part, Some(&turns), work);
             Ok(())
         });
         drop((turns, membership_change, stepping));
@@ -172,13 +170,10 @@ impl OpenGroup {
 
     /// The shards that a part has keys in, as bits.
     pub(super) fn shards_of(&self, part: &Part) -> u64 {
-        match part.shard {
-            _ if part.keys.is_empty() => 0,
-            Some(shard) => 1 << shard,
-            None => {
-                let of = |key: &i64| 1 << self.cache.shard_of(hash(*key));
-                part.keys.iter().map(of).fold(0, |a, b: u64| a | b)
-            }
+        if part.is_of_few() {
+            let of = |key: &i64| 1 << self.cache.shard_of(hash(*key));
+            return part.keys.iter().map(of).fold(0, |all, shard: u64| all | shard);
         }
+        part.runs.iter().fold(0, |all, run| all | 1 << run.shard)
     }
 }

@@ -6,6 +6,7 @@ use super::guards::Loaned;
 use super::kept::FEW;
 use super::load::Absent;
 use super::part::Part;
+use super::run::Run;
 use super::spread::MAX_KEYS;
 use super::{KeyBatch, OpenGroup};
 use crate::cache::{Full, Place, Shard, hash};
@@ -100,21 +101,25 @@ impl OpenGroup {
     /// have none, unless that takes a look at the disk.
     fn read_part(&self, part: &mut Part, moment: Moment<'_>, creates: bool) -> Result<()> {
         part.begin_reading(self.dim)?;
-        let shard = self.cache.read(part.number());
-        let Part { keys, places, floats, has_row, missing, .. } = part;
+        let Part { runs, keys, places, floats, has_row, missing, .. } = part;
         let lines = self.weight_lines();
-        shard.begin_finding(keys, places, lines);
-        for (index, weights) in floats.chunks_exact_mut(self.dim).enumerate() {
-            let place = shard.find_next(keys, places, index, lines);
-            let is_row =
-                place.is_some_and(|place| shard.read(place, keys[index], moment.cutoff, weights));
-            has_row.push(is_row);
-            if !is_row {
-                weights.fill(0.0);
-                missing.push(index as u32);
+        places.resize(keys.len(), Place::NOT_RESIDENT);
+        let mut floats = floats.chunks_exact_mut(self.dim);
+        for Run { shard, keys: of_run, .. } in &*runs {
+            let shard = self.cache.read(*shard);
+            let (keys, places) = (&keys[of_run.clone()], &mut places[of_run.clone()]);
+            shard.begin_finding(keys, places, lines);
+            for (index, (key, weights)) in keys.iter().zip(&mut floats).enumerate() {
+                let place = shard.find_next(keys, places, index, lines);
+                let is_row =
+                    place.is_some_and(|place| shard.read(place, *key, moment.cutoff, weights));
+                has_row.push(is_row);
+                if !is_row {
+                    weights.fill(0.0);
+                    missing.push((of_run.start + index) as u32);
+                }
             }
         }
-        drop(shard);
         if part.missing.is_empty() {
             return Ok(());
         }
@@ -128,13 +133,12 @@ impl OpenGroup {
             return Ok(());
         }
         self.group.check_not_poisoned()?;
-        let mut shard = self.cache.lock(part.number());
         let missing = std::mem::take(&mut part.missing);
         let mut left = room_for(missing.len())?;
         for index in missing {
-            let Some((place, is_new)) =
-                self.make_in(&mut shard, part.keys[index as usize], moment)?
-            else {
+            let key = part.keys[index as usize];
+            let mut shard = self.cache.lock_for(hash(key));
+            let Some((place, is_new)) = self.make_in(&mut shard, key, moment)? else {
                 left.push(index);
                 continue;
             };
@@ -186,9 +190,9 @@ impl OpenGroup {
             return Ok(());
         }
         let mut missing = room_for(count)?;
-        for part in &*parts {
+        for (number, part) in parts.iter().enumerate() {
             let keys = part.missing.iter().map(|&index| (part.keys[index as usize], index));
-            missing.extend(keys.map(|(key, index)| (key, part.number(), index as usize)));
+            missing.extend(keys.map(|(key, index)| (key, number, index as usize)));
         }
         missing.sort_unstable();
         let mut keys = room_for(count)?;

@@ -37,6 +37,7 @@ mod pin;
 mod record;
 mod replace;
 mod row_copies;
+mod run;
 mod set_step;
 mod spread;
 mod sum_gradients;
@@ -167,12 +168,19 @@ impl OpenGroup {
     /// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for too many keys.
     fn dedup(&self, engine: &Engine, batch: KeyBatch<'_>) -> Result<Box<Dedup>> {
         let mut dedup = self.kept.take(batch);
-        if batch.keys.len() <= FEW {
-            dedup.begin_few(batch)?;
-        } else if !dedup.is_of(batch) {
-            dedup.begin(&engine.pool, batch, self.cache.shard_count())?;
-        }
+        self.begin_dedup(&mut dedup, engine, batch)?;
         Ok(dedup)
+    }
+
+    /// As [`OpenGroup::dedup`], with what was left.
+    fn begin_dedup(&self, dedup: &mut Dedup, engine: &Engine, batch: KeyBatch<'_>) -> Result<()> {
+        if batch.keys.len() <= FEW {
+            dedup.begin_few(batch)
+        } else if dedup.is_of(batch) {
+            Ok(())
+        } else {
+            dedup.begin(&engine.pool, batch, self.cache.shard_count())
+        }
     }
 
     /// The cache lines of a row's weights.

@@ -1,8 +1,10 @@
-//! A call's part in one shard: its distinct keys with the gradients of duplicates summed, and the
+//! A part of a call: distinct keys of some shards, with the gradients of duplicates summed, and the
 //! steps on them.
 
 use std::io::IoSlice;
+use std::ops::Range;
 
+use super::run::Run;
 use crate::cache::{Partition, Place, Version, hash};
 use crate::error::{Error, Result};
 use crate::memory::{refill, reserve};
@@ -34,14 +36,18 @@ pub(super) enum Merge {
 /// How many keys ahead of their use floats are prefetched.
 const AHEAD: usize = 24;
 
-/// The keys and floats of a call that belong to one shard.
+/// The keys and floats of a call that belong to some shards, one shard's after the other's.
 #[derive(Default)]
 pub(super) struct Part {
-    /// None: the few keys of a small call, of several shards.
-    pub(super) shard: Option<usize>,
-    /// Distinct keys in order of their first occurrence.
+    /// Which one of the batch's parts it is.
+    pub(super) number: usize,
+    /// Its shards. None: the few keys of a small call, which are not sorted by shard.
+    shards: Option<Range<usize>>,
+    /// Its keys by shard, those of shards without any left out. Few keys have no runs.
+    pub(super) runs: Vec<Run>,
+    /// Distinct keys, within a run in order of their first occurrence.
     pub(super) keys: Vec<i64>,
-    /// Where they occur in the batch, ascending.
+    /// Where they occur in the batch, within a run ascending.
     pub(super) positions: Vec<u32>,
     /// The index in `keys` of the key at each of `positions`.
     pub(super) indexes: Vec<u32>,
@@ -89,18 +95,18 @@ pub(super) enum WrongFloat {
 
 impl WrongFloat {
     /// The first of a batch's floats that is not a gradient. `rows` has keys and their positions in
-    /// the batch, `floats` `dim` floats a position.
+    /// the batch, in any order, `floats` `dim` floats a position.
     pub(super) fn first(
-        mut rows: impl Iterator<Item = (i64, usize)>,
+        rows: impl Iterator<Item = (i64, usize)>,
         floats: &[f32],
         dim: usize,
     ) -> WrongFloat {
-        let wrong = rows.find_map(|(key, position)| {
+        let wrong = rows.filter_map(|(key, position)| {
             let row = &floats[position * dim..(position + 1) * dim];
             let column = row.iter().position(|float| !is_gradient(*float))?;
             Some(WrongFloat::Float { key, position, column, float: row[column] })
         });
-        wrong.unwrap_or(WrongFloat::Nothing)
+        wrong.min_by_key(WrongFloat::order).unwrap_or(WrongFloat::Nothing)
     }
 
     /// Several parts of a call may be wrong. The call fails for the one with the smallest order:
@@ -115,15 +121,31 @@ impl WrongFloat {
 }
 
 impl Part {
-    /// A part without keys.
-    pub(super) fn of_shard(shard: usize) -> Part {
-        Part { shard: Some(shard), ..Part::default() }
+    /// A part of distinct keys that are not sorted by shard.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn of_keys(keys: &[i64]) -> Result<Part> {
+        let mut part = Part::default();
+        reserve(&mut part.keys, keys.len())?;
+        reserve(&mut part.places, keys.len())?;
+        part.keys.extend_from_slice(keys);
+        Ok(part)
     }
 
-    /// The number of its shard, among parts of one shard each.
-    pub(super) fn number(&self) -> usize {
-        debug_assert!(self.shard.is_some());
-        self.shard.unwrap_or_default()
+    /// Makes this the part of these shards.
+    pub(super) fn set_shards(&mut self, number: usize, shards: Range<usize>) {
+        (self.number, self.shards) = (number, Some(shards));
+    }
+
+    /// Whether its keys are the few keys of a small call.
+    pub(super) fn is_of_few(&self) -> bool {
+        self.shards.is_none()
+    }
+
+    /// The steps of a run.
+    pub(super) fn steps_of(&self, run: &Run) -> Range<usize> {
+        if self.is_one_step_each() { run.keys.clone() } else { run.positions.clone() }
     }
 
     /// Bytes of the buffers.
@@ -133,17 +155,25 @@ impl Part {
         self.floats.capacity() * 4 + self.keys.capacity() * 54 + versions
     }
 
-    /// Takes the distinct keys of the shard from a batch that is grouped in slices.
+    /// Takes the distinct keys of the shards from a batch that is grouped in slices.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
     pub(super) fn dedup(&mut self, slices: &[Partition]) -> Result<()> {
-        let shard = self.number();
-        self.begin(slices.iter().map(|slice| slice.shard(shard).0.len()).sum())?;
-        for slice in slices {
-            let (keys, positions) = slice.shard(shard);
-            self.positions.extend_from_slice(positions);
-            keys.iter().for_each(|key| self.note(*key));
+        let shards = self.shards.clone().unwrap_or_default();
+        self.begin(slices.iter().map(|slice| slice.keys_of(shards.clone())).sum())?;
+        reserve(&mut self.runs, shards.len())?;
+        for shard in shards {
+            let first = (self.keys.len(), self.positions.len());
+            for slice in slices {
+                let (keys, positions) = slice.shard(shard);
+                self.positions.extend_from_slice(positions);
+                keys.iter().for_each(|key| self.note(*key));
+            }
+            let (keys, positions) = (first.0..self.keys.len(), first.1..self.positions.len());
+            if !keys.is_empty() {
+                self.runs.push(Run { shard, keys, positions });
+            }
         }
         self.forget_if_empty();
         Ok(())
@@ -175,6 +205,7 @@ impl Part {
 
     /// Empties the part, and makes room for `count` keys.
     fn begin(&mut self, count: usize) -> Result<()> {
+        self.runs.clear();
         self.keys.clear();
         self.positions.clear();
         self.indexes.clear();

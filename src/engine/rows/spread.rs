@@ -47,7 +47,7 @@ impl Sources {
 
     /// Notes the positions of a part's keys.
     pub(super) fn note(&self, part: &Part) {
-        let base = (part.number() as u32) << INDEX_BITS;
+        let base = (part.number as u32) << INDEX_BITS;
         for (&position, &index) in part.positions.iter().zip(&part.indexes) {
             self.0[position as usize].store(base | index, Ordering::Relaxed);
         }

@@ -16,7 +16,7 @@ use super::clip::{Clip, scale};
 use super::dedup::Dedup;
 use super::guards::Pinned;
 use super::part::Part;
-use super::{Gradients, OpenGroup, Origin, lines};
+use super::{Gradients, OpenGroup, Origin};
 use crate::engine::Engine;
 use crate::engine::pool::Help;
 use crate::engine::rights::{Membership, Right};
@@ -30,10 +30,6 @@ const ATTEMPTS: usize = 3;
 
 /// A thread takes so many keys at a time.
 const KEYS_A_SHARE: usize = 256;
-/// The rows of a part are fetched while the third part before it is changed.
-const AHEAD: usize = 3;
-/// Only parts of at most so many keys are fetched ahead; longer ones fetch as they go.
-const SHORT: usize = 64;
 
 /// The keys and gradients of one group of a training step.
 pub(crate) struct OfGroup<'a> {
@@ -261,21 +257,11 @@ impl Engine {
             parts.extend(with_keys.map(|part| (number, part)));
         }
         self.pool.each_on(help, keys, &mut shares_of(&parts), |share| {
-            let guard = crossbeam_epoch::pin();
-            for (at, &(number, part)) in share.clone().zip(&parts[share.clone()]) {
-                if let Some((later, part)) = parts.get(at + AHEAD)
-                    && part.keys.len() <= SHORT
-                {
-                    let (table, _) = dones[*later];
-                    table.fetch_part(part, lines(table.row_len), &guard);
-                }
+            for &(number, part) in &parts[share.clone()] {
                 let ((table, done), rate) = (dones[number], changes[number].rate);
-                let shards = table.shards_of(part);
-                turns[number].wait(shards);
-                table.work_on(part, |shard, steps| {
+                table.work_on(part, Some(&turns[number]), |shard, steps| {
                     done.add(table.step_part(shard, part, steps, stamp, rate));
                 });
-                turns[number].pass(shards);
             }
             Ok(())
         })
