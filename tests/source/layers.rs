@@ -55,12 +55,15 @@ const ROOMS: [(&str, &str); 28] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 55] = [
+const ENGINE: [(&str, &str); 58] = [
     (
         "rows/together",
-        "mod pool rights rows rows/apply_gradients rows/batch rows/change rows/clip rows/dedup \
-         rows/guards rows/part turns",
+        "mod pool rights rows rows/apply_gradients rows/change rows/clip rows/guards rows/members \
+         rows/part rows/step_entry turns",
     ),
+    ("rows/few_together", "mod rights rows/few_held rows/members rows/step_entry"),
+    ("rows/members", "rows rows/apply_gradients rows/batch rows/dedup"),
+    ("rows/step_entry", "mod rows rows/change rows/part"),
     (
         "rows/apply_gradients",
         "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/part",

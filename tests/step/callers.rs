@@ -24,7 +24,13 @@ const CALLERS: [&[usize]; 6] = [&[0, 1], &[1, 2, 3], &[4, 0], &[3, 1, 0, 2, 4], 
 
 #[test]
 fn callers_of_overlapping_groups_lose_nothing() {
-    for (durability, keys) in [("process", 12), ("checkpoint", 700), ("process", 5_000)] {
+    for (durability, keys) in [
+        ("process", 12),
+        ("checkpoint", 200),
+        ("process", 250),
+        ("checkpoint", 700),
+        ("process", 5_000),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let options = [("durability", text(durability)), ("threads", int(4))];
         let storage = open_with(dir.path(), &options);

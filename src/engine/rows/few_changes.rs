@@ -111,7 +111,7 @@ impl OpenGroup {
     }
 
     /// Takes the steps. Returns how many rows it made.
-    fn step_rows(
+    pub(super) fn step_rows(
         &self,
         part: &Part,
         rows: &mut [Option<Row<'_>>],

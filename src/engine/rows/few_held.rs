@@ -20,6 +20,16 @@ pub(super) const SOME: usize = 64;
 /// How often a call holds its rows and finds one that is pinned, before it takes turns.
 pub(super) const ATTEMPTS: usize = 3;
 
+/// Whether rows could be held.
+#[derive(PartialEq, Eq)]
+pub(super) enum Held {
+    All,
+    /// Another call holds one of them.
+    Busy,
+    /// One of them is not resident, or is not wanted.
+    Lacking,
+}
+
 impl OpenGroup {
     /// Holds the rows of distinct keys. False if one of them is not resident, or is not `wanted`.
     pub(super) fn hold_all<'g, const N: usize>(
@@ -29,17 +39,34 @@ impl OpenGroup {
         guard: &'g Guard,
         wanted: impl Fn(&Row<'_>) -> bool,
     ) -> bool {
-        for (number, some) in keys.chunks(AT_ONCE).enumerate() {
+        match self.try_hold_all(keys, rows, guard, &wanted) {
+            Held::All => true,
+            Held::Busy => self.hold_in_order(keys, rows, guard, wanted),
+            Held::Lacking => false,
+        }
+    }
+
+    /// As [`OpenGroup::hold_all`], but waits for nobody. Unless it holds all rows, the caller gives
+    /// back those in `rows`.
+    #[inline(always)]
+    pub(super) fn try_hold_all<'g>(
+        &self,
+        keys: &[i64],
+        rows: &mut [Option<Row<'g>>],
+        guard: &'g Guard,
+        wanted: impl Fn(&Row<'_>) -> bool,
+    ) -> Held {
+        for (some, rows) in keys.chunks(AT_ONCE).zip(rows.chunks_mut(AT_ONCE)) {
             let places = self.candidates(some, lines(self.row_len), guard);
-            for (index, (&key, place)) in some.iter().zip(places).enumerate() {
+            for ((&key, place), held) in some.iter().zip(places).zip(rows) {
                 match self.cache.resident(hash(key)).try_hold(place, key, guard) {
-                    Hold::Row(row) if wanted(&row) => rows[number * AT_ONCE + index] = Some(row),
-                    Hold::Row(_) | Hold::Missed => return false,
-                    Hold::Busy => return self.hold_in_order(keys, rows, guard, wanted),
+                    Hold::Row(row) if wanted(&row) => *held = Some(row),
+                    Hold::Row(_) | Hold::Missed => return Held::Lacking,
+                    Hold::Busy => return Held::Busy,
                 }
             }
         }
-        true
+        Held::All
     }
 
     /// As [`OpenGroup::hold_all`], for rows that were at `places` a while ago.

@@ -11,7 +11,7 @@ use crate::threads;
 /// At most so many keys are few. Looking for each by itself then costs less than sorting them by
 /// shard.
 pub(super) const FEW: usize = 256;
-/// How large the buffers of a small call may be that a thread keeps.
+/// How large the buffers of small calls may be together that a thread keeps.
 const MAX_FEW_BYTES: usize = 4 << 20;
 /// How many batches a group keeps at most, and how large the buffers of all may be together.
 const MAX_KEPT: usize = 16;
@@ -31,9 +31,47 @@ struct Batch {
     is_awaited: bool,
 }
 
+/// The buffers of small calls.
+#[derive(Default)]
+struct OfFew {
+    #[expect(clippy::vec_box, reason = "calls pass them on without moving them")]
+    dedups: Vec<Box<Dedup>>,
+    /// How large they are together.
+    bytes: usize,
+}
+
 thread_local! {
-    /// The buffers of this thread's latest small call: so short a call takes no lock for them.
-    static OF_FEW: Cell<Option<Box<Dedup>>> = const { Cell::new(None) };
+    /// The buffers of this thread's latest small calls: so short a call takes no lock for them. A
+    /// step needs those of all its groups at a time.
+    static OF_FEW: Cell<OfFew> = const { Cell::new(OfFew { dedups: Vec::new(), bytes: 0 }) };
+}
+
+impl OfFew {
+    fn take(&mut self) -> Option<Box<Dedup>> {
+        let dedup = self.dedups.pop()?;
+        self.bytes -= dedup.capacity();
+        Some(dedup)
+    }
+
+    fn keep(&mut self, dedup: Box<Dedup>) {
+        let bytes = dedup.capacity();
+        if self.bytes + bytes <= MAX_FEW_BYTES && self.dedups.try_reserve(1).is_ok() {
+            self.bytes += bytes;
+            self.dedups.push(dedup);
+        }
+    }
+}
+
+/// Does something with this thread's buffers of small calls, unless the thread ends.
+fn with_few<T>(what: impl FnOnce(&mut OfFew) -> T) -> Option<T> {
+    OF_FEW
+        .try_with(|cell| {
+            let mut few = cell.take();
+            let done = what(&mut few);
+            cell.set(few);
+            done
+        })
+        .ok()
 }
 
 impl Kept {
@@ -41,7 +79,7 @@ impl Kept {
     /// thread's, or those of a finished change.
     pub(super) fn take(&self, batch: KeyBatch<'_>) -> Box<Dedup> {
         if batch.keys.len() <= FEW {
-            return OF_FEW.try_with(Cell::take).ok().flatten().unwrap_or_default();
+            return with_few(OfFew::take).flatten().unwrap_or_default();
         }
         let thread = threads::token();
         let mut batches = self.0.lock();
@@ -66,9 +104,7 @@ impl Kept {
     /// expected.
     pub(super) fn keep(&self, dedup: Box<Dedup>, is_awaited: bool) {
         if dedup.is_of_few() {
-            if dedup.capacity() <= MAX_FEW_BYTES {
-                let _ = OF_FEW.try_with(|kept| kept.set(Some(dedup)));
-            }
+            with_few(|few| few.keep(dedup));
             return;
         }
         let (bytes, thread) = (dedup.capacity(), threads::token());

@@ -6,23 +6,22 @@
 //! the other by their numbers, when the call gets its sequence number and draws its tickets. So any
 //! two calls come in the same order in all groups that they share, and never wait in a circle.
 
-use std::cell::Cell;
-use std::io::IoSlice;
 use std::ops::Range;
 
-use super::apply_gradients::{Done, held_back};
+use super::apply_gradients::Done;
 use super::change::{Change, Stamp};
 use super::clip::{Clip, scale};
-use super::dedup::Dedup;
 use super::guards::Pinned;
+use super::members::{Member, OfGroup};
 use super::part::Part;
-use super::{Gradients, OpenGroup, Origin};
+use super::step_entry::Entry;
+use super::{OpenGroup, Origin};
 use crate::engine::Engine;
 use crate::engine::pool::Help;
 use crate::engine::rights::{Membership, Right};
 use crate::engine::turns::Turns;
-use crate::error::{Error, Result};
-use crate::journal::{CallKind, Head, InOrder, Payload, Section, encode_sections};
+use crate::error::Result;
+use crate::journal::Payload;
 use crate::memory::room_for;
 
 /// How often a call tries to change rows beside others, before it asks for the groups alone.
@@ -30,42 +29,6 @@ const ATTEMPTS: usize = 3;
 
 /// A thread takes so many keys at a time.
 const KEYS_A_SHARE: usize = 256;
-
-/// The keys and gradients of one group of a training step.
-pub(crate) struct OfGroup<'a> {
-    table: &'a OpenGroup,
-    gradients: Gradients<'a>,
-    /// Keys, ascending and distinct, whose gradients are dropped if they have no row.
-    held_back: Vec<i64>,
-}
-
-impl<'a> OfGroup<'a> {
-    /// `admitted` has one byte a key, 0 for a key that is not admitted; None: all are.
-    ///
-    /// # Errors
-    /// `OUT_OF_MEMORY`.
-    pub(crate) fn new(
-        table: &'a OpenGroup,
-        gradients: Gradients<'a>,
-        admitted: Option<&[u8]>,
-    ) -> Result<OfGroup<'a>> {
-        let held_back = match admitted {
-            Some(admitted) => held_back(gradients.batch, admitted)?,
-            None => Vec::new(),
-        };
-        Ok(OfGroup { table, gradients, held_back })
-    }
-}
-
-/// A group of the call: its distinct keys with merged gradients, and what it has done.
-struct Member<'a> {
-    of: &'a OfGroup<'a>,
-    dedup: Box<Dedup>,
-    outcome: Result<()>,
-    done: Done,
-    /// The sum of the squares of its gradients.
-    squares: f64,
-}
 
 /// The rows of a group, before and after they are found and pinned.
 struct Found<'a> {
@@ -121,7 +84,8 @@ impl Engine {
         let mut members = room_for(groups.len())?;
         members.extend(groups.iter().map(|of| Member {
             of,
-            dedup: Box::default(),
+            // This thread's buffers, which it keeps at the end: others may do the work.
+            dedup: of.table.kept.take(of.gradients.batch),
             outcome: Ok(()),
             done: Done::default(),
             squares: 0.0,
@@ -130,21 +94,33 @@ impl Engine {
         self.merge(&mut members, keys, |of| of.held_back.is_empty())?;
         let mut tries = 0;
         let norm = loop {
+            if tries == 0 && self.are_few(&members, keys) {
+                let norm = self.clip(&mut members, keys, clip)?;
+                if self.step_few_together(&members)? {
+                    break norm;
+                }
+                self.merge_again(&mut members, keys, clip)?;
+            }
             match self.try_together(&mut members, keys, (clip, tries >= ATTEMPTS))? {
                 Tried::Done(norm) => break norm,
                 Tried::Again => tries += 1,
             }
             std::thread::yield_now();
-            if !clip.is_none() {
-                // They may have been clipped.
-                self.merge(&mut members, keys, |of| of.held_back.is_empty())?;
-            }
+            self.merge_again(&mut members, keys, clip)?;
         };
         for Member { of, dedup, done, .. } in members {
             of.table.kept.keep(dedup, false);
             done.count(self);
         }
         Ok(norm)
+    }
+
+    /// Merges gradients anew that may have been clipped.
+    fn merge_again(&self, members: &mut [Member<'_>], keys: usize, clip: &Clip) -> Result<()> {
+        if clip.is_none() {
+            return Ok(());
+        }
+        self.merge(members, keys, |of| of.held_back.is_empty())
     }
 
     /// Clips the gradients of all groups. Returns their norm before, if there is a limit for it.
@@ -179,7 +155,7 @@ impl Engine {
             if wanted(of) {
                 let OfGroup { table, gradients, held_back } = of;
                 let merged = match held_back.is_empty() {
-                    true => table.merged_gradients(self, *gradients),
+                    true => table.merge_into(std::mem::take(dedup), self, *gradients),
                     false => table.admitted_gradients(self, *gradients, held_back),
                 };
                 *outcome = merged.map(|merged| *dedup = merged);
@@ -227,7 +203,7 @@ impl Engine {
         pinned.extend(found.into_iter().filter_map(|found| found.pinned));
         self.wait_for_journal()?;
         self.wait_for_kept()?;
-        let entry = Entry::new(self, &pinned)?;
+        let entry = Entry::new(self, pinned.iter().map(|pinned| (pinned.group, &*pinned.parts)))?;
         let payload = self.journal().map(|_| Payload::shared(&entry.pieces, &self.pool));
 
         let stepping = self.stepping.read();
@@ -284,37 +260,15 @@ impl Engine {
         if memberships.iter().any(|membership| !membership.is_unchanged()) {
             return Ok(None);
         }
-        let moment = self.moment();
-        let (kind, time) = (CallKind::Step, moment.now);
-        let head = Head { kind, group: 0, config: 0, step: 0, time, rate: 0.0 };
-        loop {
-            let next = NextSteps::new(&entry.tables)?;
-            let section_table = encode_sections(&entry.sections(&next.changes)?)?;
-            let front = payload.map(|payload| payload.behind(&section_table, &entry.configs));
-            let (seqno, begun) = match self.journal().zip(front.as_ref()) {
-                None => {
-                    let seqno = self.next_seqno()?;
-                    next.complete(&head)?;
-                    (seqno, None)
-                }
-                Some((journal, payload)) => match journal.begin(&head, payload, &next) {
-                    Err(_) if next.are_stale.get() => continue,
-                    begun => {
-                        let begun = begun?;
-                        (begun.seqno(), Some((journal, begun)))
-                    }
-                },
-            };
-            let shards = entry.shards.iter();
-            let turns = orders.iter_mut().zip(shards).map(|(order, shards)| order.draw(*shards));
-            let turns: Vec<_> = turns.collect();
-            drop(orders);
-            if let Some((journal, begun)) = begun {
-                journal.finish(begun, &next)?;
-            }
-            let stamp = Stamp { time, seqno, moment };
-            return Ok(Some(Started { stamp, changes: next.changes, turns }));
-        }
+        let shards = &entry.shards;
+        let draw = || {
+            let drawn = orders.iter_mut().zip(shards).map(|(order, shards)| order.draw(*shards));
+            let turns: Vec<_> = drawn.collect();
+            orders.clear();
+            turns
+        };
+        let (stamp, changes, turns) = self.begin_in_order(entry, payload, draw)?;
+        Ok(Some(Started { stamp, changes, turns }))
     }
 }
 
@@ -341,95 +295,4 @@ struct Started<'a> {
     /// By group.
     changes: Vec<Change>,
     turns: Vec<Turns<'a>>,
-}
-
-/// The journal's entry, without steps and rates: those are known only with the orders locked. Each
-/// list has one item a group; `pieces` has them in the order of groups.
-struct Entry<'p> {
-    tables: Vec<&'p OpenGroup>,
-    configs: Vec<u32>,
-    /// How many keys and floats there are.
-    lens: Vec<(u64, u64)>,
-    /// The shards that the group has keys in, as bits.
-    shards: Vec<u64>,
-    /// The keys of all groups, then their floats.
-    pieces: Vec<IoSlice<'p>>,
-}
-
-impl<'p> Entry<'p> {
-    fn new(engine: &Engine, pinned: &'p [Pinned<'p>]) -> Result<Entry<'p>> {
-        let (tables, configs, lens, shards, pieces) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut entry = Entry { tables, configs, lens, shards, pieces };
-        let parts = || pinned.iter().flat_map(|pinned| &*pinned.parts);
-        for Pinned { group, parts } in pinned {
-            let lens = parts.iter().map(|part| (part.steps() as u64, part.floats.len() as u64));
-            entry.lens.push(lens.fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1)));
-            entry.shards.push(parts.iter().fold(0, |all, part| all | group.shards_of(part)));
-            entry.configs.push(group.config);
-            entry.tables.push(group);
-        }
-        if engine.journal().is_some() {
-            entry.pieces = room_for(2 * parts().count())?;
-            entry.pieces.extend(parts().map(Part::keys_in_journal));
-            entry.pieces.extend(parts().map(Part::floats_in_journal));
-            // The journal would take an empty piece for the end of a short write.
-            entry.pieces.retain(|piece| !piece.is_empty());
-        }
-        Ok(entry)
-    }
-
-    /// What the journal's entry says of each group.
-    fn sections(&self, changes: &[Change]) -> Result<Vec<Section>> {
-        let mut sections = room_for(changes.len())?;
-        for ((table, change), (keys, floats)) in self.tables.iter().zip(changes).zip(&self.lens) {
-            sections.push(Section {
-                group: table.group.id(),
-                config: table.config,
-                step: change.step,
-                rate: change.rate,
-                keys: *keys,
-                floats: *floats,
-            });
-        }
-        Ok(sections)
-    }
-}
-
-/// The next global steps of the groups, for a call that has their order locked.
-struct NextSteps<'a> {
-    tables: &'a [&'a OpenGroup],
-    changes: Vec<Change>,
-    /// A call that had taken a step before has failed since: these steps are no longer the next.
-    are_stale: Cell<bool>,
-}
-
-impl<'a> NextSteps<'a> {
-    fn new(tables: &'a [&'a OpenGroup]) -> Result<NextSteps<'a>> {
-        let mut changes = room_for(tables.len())?;
-        for table in tables {
-            changes.push(table.next_step(Origin::Call)?);
-        }
-        Ok(NextSteps { tables, changes, are_stale: Cell::new(false) })
-    }
-}
-
-impl InOrder for NextSteps<'_> {
-    fn complete(&self, head: &Head) -> Result<Head> {
-        let mut steps = self.tables.iter().zip(&self.changes);
-        if steps.any(|(table, change)| table.group.step() != change.step - 1) {
-            self.are_stale.set(true);
-            return Err(Error::bug("a step's place in the order has changed"));
-        }
-        for (table, change) in self.tables.iter().zip(&self.changes) {
-            table.group.rights.set_step_in_order(change.step);
-        }
-        Ok(*head)
-    }
-
-    fn take_back(&self) {
-        for (table, change) in self.tables.iter().zip(&self.changes) {
-            table.group.rights.take_step_back(change.step);
-        }
-    }
 }
