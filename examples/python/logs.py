@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Log(NamedTuple):
         )
 
 
-class _Ids:
+class Ids:
     """The id of (field, text), remembered, since hashing takes most of the time of reading."""
 
     def __init__(self) -> None:
@@ -53,14 +53,14 @@ class _Ids:
         return found
 
 
-def _bucket(count: Optional[int]) -> bytes:
+def bucket(count: Optional[int]) -> bytes:
     """A count in growing steps: floor(log(x)^2), as the winners of the Criteo contest did."""
     if count is None:
         return MISSING
     return b"%d" % (math.log(count) ** 2) if count > 2 else b"small %d" % count
 
 
-def _about(log: Path, suffix: str, key: bytes, fields: tuple[str, ...]) -> dict[bytes, list[bytes]]:
+def about(log: Path, suffix: str, key: bytes, fields: tuple[str, ...]) -> dict[bytes, list[bytes]]:
     """Features of users or items by key, from a table beside the log; empty without that table."""
     path = log.with_suffix(suffix)
     if path == log or not path.is_file():
@@ -84,22 +84,22 @@ def _about(log: Path, suffix: str, key: bytes, fields: tuple[str, ...]) -> dict[
     return known
 
 
-def _libfm_ids(_path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
+def _libfm_ids(_path: str, ids: Ids) -> Callable[[list[Feature]], list[int]]:
     return lambda features: [ids("feature", b"%d" % number) for _, number, _ in features]
 
 
-def _criteo_ids(_path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
+def _criteo_ids(_path: str, ids: Ids) -> Callable[[list[Feature]], list[int]]:
     return lambda features: [
-        ids(name, (said or MISSING) if isinstance(said, bytes) else _bucket(said))
+        ids(name, (said or MISSING) if isinstance(said, bytes) else bucket(said))
         for name, said, _ in features
     ]
 
 
-def _movielens_ids(path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
+def _movielens_ids(path: str, ids: Ids) -> Callable[[list[Feature]], list[int]]:
     """The user and the film, with their features in the files .user and .item beside the log."""
     user_fields, item_fields = ("age", "gender", "occupation"), ("release_year", "class")
-    users = _about(Path(path), ".user", b"user_id", user_fields)
-    items = _about(Path(path), ".item", b"item_id", item_fields)
+    users = about(Path(path), ".user", b"user_id", user_fields)
+    items = about(Path(path), ".item", b"item_id", item_fields)
 
     def encode(features: list[Feature]) -> list[int]:
         (_, user, _), (_, item, _) = features
@@ -114,6 +114,9 @@ def _movielens_ids(path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]
 ENCODERS = {"libfm": _libfm_ids, "criteo": _criteo_ids, "movielens": _movielens_ids}
 
 
+Reader = Callable[[LogFile, Ids], Any]
+
+
 def _check_fields(path: str, sample: Sample, first: Sample) -> None:
     if len(sample.features) != len(first.features):
         raise InputError(
@@ -122,7 +125,7 @@ def _check_fields(path: str, sample: Sample, first: Sample) -> None:
         )
 
 
-def read(file: LogFile, ids: _Ids) -> Log:
+def read(file: LogFile, ids: Ids) -> Log:
     keys, labels, values = [], [], []
     first = encode = None
     for sample in file.samples():
@@ -139,9 +142,14 @@ def read(file: LogFile, ids: _Ids) -> Log:
     )
 
 
-def read_split(train: str, test: Optional[str], format: Optional[str] = None) -> tuple[Log, Log]:
-    """The training and the test log. Without a test file, the test is the last fifth of train."""
-    ids = _Ids()
+def read_split(
+    train: str, test: Optional[str], format: Optional[str] = None, read: Reader = read
+) -> tuple[Any, Any]:
+    """The training and the test log. Without a test file, the test is the last fifth of train.
+
+    read: makes arrays of a file, a Log or something with labels, ids, part and len().
+    """
+    ids = Ids()
     train_file = LogFile(str(train), format)
     log = read(train_file, ids)
     if test is not None:

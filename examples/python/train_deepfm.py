@@ -34,15 +34,8 @@ import damo.torch
 from deepfm import DeepFM
 from log_formats import FORMATS
 from logs import Log, auc, read_split, show_auc
+from runs import clear, plot, shown
 from text_file import InputError
-
-try:
-    from tqdm import tqdm
-except ImportError:
-
-    def tqdm(iterable, **_options):
-        return iterable
-
 
 # The optimizer of rows on damo, and that of torch.nn.Embedding(sparse=True) for --compare.
 OPTIMIZERS = {
@@ -134,9 +127,7 @@ def train_epoch(model: DeepFM, optimizers: list, loader, title: str) -> tuple[fl
     """One epoch. Returns the mean loss and the samples per second."""
     model.train()
     total, samples, started = 0.0, 0, time.perf_counter()
-    for ids, labels, *values in tqdm(
-        loader, desc=title, unit="batch", leave=False, disable=not sys.stderr.isatty()
-    ):
+    for ids, labels, *values in shown(loader, title):
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss = functional.binary_cross_entropy_with_logits(model(ids, *values), labels)
@@ -153,43 +144,6 @@ def scores(model: torch.nn.Module, log: Log, size: int = 8192) -> np.ndarray:
     arrays = (log.ids,) if log.values is None else (log.ids, log.values)
     parts = zip(*(torch.from_numpy(array).split(size) for array in arrays))
     return torch.cat([torch.sigmoid(model(*part)) for part in parts]).numpy()
-
-
-def clear(folder: Path) -> None:
-    """Removes what an earlier run has left in the folder, and nothing else."""
-    for place in [folder / "table", folder / "serving", folder / "checkpoint"]:
-        if place.exists():
-            shutil.rmtree(place)
-
-
-def plot(path: Path, curve: list, title: str) -> None:
-    try:
-        import matplotlib
-    except ImportError:
-        print("matplotlib is not installed: no plot")
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    epochs = [point["epoch"] for point in curve]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
-    # A point without an AUC leaves a gap.
-    left.plot(
-        epochs,
-        [float("nan") if point["auc"] is None else point["auc"] for point in curve],
-        "o-",
-        label="test AUC",
-    )
-    left.set(xlabel="epoch", ylabel="test AUC", title=title)
-    loss = left.twinx()
-    loss.plot(epochs, [point["loss"] for point in curve], "s--", color="tab:orange")
-    loss.set_ylabel("train log-loss (dashed)")
-    right.bar(epochs, [point["rate"] / 1000 for point in curve])
-    right.set(xlabel="epoch", ylabel="thousand samples a second", title="training throughput")
-    for axes in (left, right):
-        axes.set_xticks(epochs)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
 
 
 def compare(train: Log, test: Log, options: argparse.Namespace) -> Optional[float]:
