@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, Callable, SupportsIndex, TypeVar
+from typing import Any, Callable, Mapping, SupportsIndex, TypeVar
 
 import torch
 from torch import nn
@@ -95,16 +95,19 @@ _ARGUMENTS = {
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def names_arguments(function: F) -> F:
-    """function, with a TypeError for an argument of torch's that says what to do instead."""
+def names_arguments(function: F, others: Mapping[str, str] = _ARGUMENTS) -> F:
+    """function, with a TypeError for an argument of torch's that says what to do instead.
+
+    others: the arguments, and for each what to do.
+    """
     parameters = inspect.signature(function).parameters
 
     @functools.wraps(function)
     def checked(self: Any, *arguments: Any, **options: Any) -> Any:
         for name in options:
-            if name in _ARGUMENTS and name not in parameters:
+            if name in others and name not in parameters:
                 kind = (self if isinstance(self, type) else type(self)).__name__
-                raise TypeError(f"damo.torch: {kind} has no argument {name!r}: {_ARGUMENTS[name]}")
+                raise TypeError(f"damo.torch: {kind} has no argument {name!r}: {others[name]}")
         return function(self, *arguments, **options)
 
     return checked  # type: ignore[return-value]

@@ -15,6 +15,7 @@ from .._filter import Filter
 from .._storage import Storage
 from ..initializers import Initializer
 from ..optimizers import Optimizer
+from ._torchrec import names_table_arguments
 from .embedding import Layer
 
 
@@ -40,6 +41,9 @@ class TableConfig:
     filter: Filter | None = None
     group: str | SupportsIndex | None = None
     rows: Rows | None = None
+
+
+TableConfig.__init__ = names_table_arguments(TableConfig.__init__)  # type: ignore[method-assign]
 
 
 class Table(Layer):

@@ -9,6 +9,7 @@ import torch
 from .._storage import Storage
 from ._collection import Collection, Output
 from ._tables import TableConfig
+from ._torchrec import names_collection_arguments
 
 
 class EmbeddingCollection(Collection):
@@ -35,6 +36,7 @@ class EmbeddingCollection(Collection):
     before a group is opened. If a later table is refused, new groups without rows may be left.
     """
 
+    @names_collection_arguments
     def __init__(
         self,
         storage: Storage,
@@ -74,6 +76,7 @@ class EmbeddingBagCollection(Collection):
 
     _has_pooling = True
 
+    @names_collection_arguments
     def __init__(
         self,
         storage: Storage,

@@ -1,5 +1,6 @@
 """What collections refuse: before a group is emptied, and before a row is made."""
 
+import dataclasses
 import unittest
 import warnings
 
@@ -68,6 +69,31 @@ class Made(Collections):
         rows = storage.embedding("rows", dim=2, optimizer=sgd, duplicates="sequential")
         self.fails(ValueError, ["table 'rows'", "sequential"], storage, [Config("rows", rows=rows)])
         self.fails(TypeError, ["table 'rows'"], storage, [Config("rows", 2, rows=rows)])
+
+    def test_names_of_torchrec(self):
+        """Arguments of TorchRec's configs and collections: the error says what to use here."""
+        for name, value, word in (
+            ("num_embeddings", 10, "64-bit"),
+            ("embedding_dim", 4, "dim"),
+            ("feature_names", ["a"], "features"),
+            ("init_fn", torch.nn.init.zeros_, "initializer"),
+            ("weight_init_min", -1.0, "damo.Uniform"),
+            ("data_type", "FP32", "dtype"),
+            ("mode", "sum", "pooling"),
+            ("lr", 0.1, "optimizer="),
+        ):
+            self.assert_fails(TypeError, [repr(name), word], Config, "user", **{name: value})
+        self.assert_fails(TypeError, ["unexpected", "'size'"], Config, "user", size=1)
+        one = Config("user", 2, damo.SGD())
+        for cls in (damo.torch.EmbeddingCollection, damo.torch.EmbeddingBagCollection):
+            for name, value, word in (
+                ("device", "meta", "device of the ids"),
+                ("is_weighted", True, "'sum'"),
+                ("optimizer", damo.SGD(), "TableConfig"),
+            ):
+                words = [cls.__name__, repr(name), word]
+                self.fails(TypeError, words, tables=[one], cls=cls, **{name: value})
+        self.assertEqual(dataclasses.replace(one, dim=3), Config("user", 3, one.optimizer))
 
     def test_fresh_empties_nothing_that_is_refused(self):
         storage = self.storage()
