@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, overload
 
@@ -20,6 +19,7 @@ from ._step_features import (
     check_names,
     checked,
     flat,
+    in_words,
     naming,
     refuse_bags,
     with_message,
@@ -49,7 +49,8 @@ class Step(StepHandle):
     - keys: all bags' keys, one after another, of shape (n,).
     - offsets: integers of shape (bags,), where each bag begins in keys; with include_last_offset of
       shape (bags + 1,), the last one being n. They begin at 0 and never go back.
-    - weights: float32 of shape (n,), a factor for each key.
+    - weights: float32 of shape (n,), a factor for each key. They get no gradient here: it is the
+      product of the bag's gradient and the key's row. damo.torch gives it.
     """
 
     def __init__(
@@ -293,12 +294,8 @@ class Step(StepHandle):
         return shapes[0][0]
 
     def _run(self, call: Callable[[Sequence[Rows]], None], rows: Sequence[Rows]) -> None:
-        """call(rows). An error of a part also has the feature's name."""
+        """call(rows). An error of a part has the feature's name in place of its number."""
         try:
             call(rows)
         except Error as error:
-            part = re.search(r"\bpart (\d+)\b|\b(?:outputs|gradients)\[(\d+)\]", str(error))
-            number = int(part[1] or part[2]) if part else len(self._features)
-            if number >= len(self._features):
-                raise
-            raise with_message(error, f"{error} (this is {self._features[number]})") from None
+            raise with_message(error, in_words(str(error), self._features)) from None

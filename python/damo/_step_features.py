@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, get_args
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from ._storage import Storage
 
 Shape = tuple[int, ...]
+
+_ARRAYS = {"outputs": "out", "gradients": "gradients"}
+_PART = re.compile(
+    r"\bpart (?P<part>\d+)\b|\b(?P<array>outputs|gradients)\[(?P<number>\d+)\](?P<len>_len\b)?"
+)
+_LENGTH = re.compile(r"\b(keys|offsets|outputs|gradients)_len\b")
 
 
 @dataclass(frozen=True)
@@ -151,10 +158,25 @@ def with_message(error: Error, message: str) -> Error:
     return made
 
 
+def in_words(message: str, features: Sequence[Feature] = ()) -> str:
+    """A message of the library in words of Python: features in place of the numbers of parts."""
+
+    def named(found: re.Match[str]) -> str:
+        array, number = found["array"], int(found["part"] or found["number"])
+        if number >= len(features):
+            return found[0]
+        if array is None:
+            return str(features[number])
+        text = f"{_ARRAYS[array]} of {features[number]}"
+        return f"the number of floats in {text}" if found["len"] else text
+
+    return _LENGTH.sub(r"len(\1)", _PART.sub(named, message))
+
+
 @contextmanager
 def naming(feature: Feature) -> Iterator[None]:
     """A context whose errors of the library also have the feature's name."""
     try:
         yield
     except Error as error:
-        raise with_message(error, f"damo: {feature}: {error}") from None
+        raise with_message(error, f"damo: {feature}: {in_words(str(error))}") from None

@@ -244,5 +244,6 @@ def _step(handle: StepHandle, parts: Sequence[tuple[Embedding, Handed]]) -> None
             raise
         rows, one = parts[int(found[1])]
         ids = one[0] if isinstance(one, tuple) else one.ids if one.bags is None else None
-        of = "a bag" if ids is None else f"key {int(ids[int(found[2])])}"
-        raise InvalidArgumentError(f"{error} (this is of {of} of {rows!r})") from None
+        of = f"bag {found[2]}" if ids is None else f"key {int(ids[int(found[2])])}"
+        text = str(error).replace(found[0], f"the gradient of {of} of {rows!r}")
+        raise InvalidArgumentError(text) from None

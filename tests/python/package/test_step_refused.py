@@ -46,6 +46,7 @@ class Refused(StepCase):
             ({**self.GIVEN, "tags": ([5], [[0]])}, ValueError, ["'tags'", "offsets", "(1, 1)"]),
             ({**self.GIVEN, "tags": ([5], [0.0])}, TypeError, ["'tags'", "offsets"]),
             ({**self.GIVEN, "tags": ([5], [1])}, ValueError, ["'tags'", "offsets"]),
+            ({**self.GIVEN, "tags": ([5], np.zeros(0, int))}, ValueError, ["'tags'", "len(keys)"]),
             ({**self.GIVEN, "tags": ([5, 6], [0, 3])}, ValueError, ["'tags'", "offsets"]),
             ({**self.GIVEN, "tags": ([5, 6, 7], [0, 2, 1])}, ValueError, ["'tags'", "offsets"]),
             (
@@ -84,6 +85,10 @@ class Refused(StepCase):
         self.assert_fails(ValueError, ["'user'", "(1, 3)"], step.lookup, given, out=floats(3, 5))
         given = {**self.GIVEN, "user": [1, 2]}
         self.assert_fails(ValueError, ["'tags'", "3", "2"], step.lookup, given, out=floats(3, 5))
+        matrix = floats(3, 5)
+        out = {"user": matrix[:, :2], "tags": matrix[:, 1:4]}
+        words = ["overlap", "'user'", "'tags'"]
+        self.assert_fails(ValueError, words, step.lookup, self.GIVEN, out=out)
         self.assertEqual((len(self.user), len(self.tag)), (0, 0))
 
     def test_gradients(self):
@@ -96,7 +101,7 @@ class Refused(StepCase):
             ({**gradients, "tags": np.ones((3, 3))}, TypeError, ["'tags'", "gradients"]),
             (floats(2, 5), ValueError, ["gradients", "(3, 5)"]),
             ({"user": floats(3, 2)}, ValueError, ["gradients", "no 'tags'"]),
-            ({**gradients, "tags": floats(3, 3, value=np.nan)}, ValueError, ["'tags'", "row 0"]),
+            ({**gradients, "tags": floats(3, 3, value=np.nan)}, ValueError, ["'tags', row 0"]),
             ({**gradients, "user": floats(3, 2, value=np.inf)}, ValueError, ["'user'", "row 0"]),
         ):
             self.assert_fails(kind, words, step.apply_gradients, wrong)
