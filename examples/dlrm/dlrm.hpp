@@ -1,5 +1,5 @@
-// A DLRM whose every parameter is a row of a damo store: the rows of 26 features and a multi-hot
-// one, and the rows of the dense layers, too.
+// A DLRM whose every parameter is a row of a damo store: the rows of the features, one of which has
+// bags, and the rows of the dense layers, too.
 //
 // All of them are the parts of one damo::step. So a training step is one lookup and one transaction
 // over all groups: whenever the program dies, dense and sparse parameters are those of the same
@@ -17,8 +17,8 @@
 
 class dlrm {
  public:
-  // Opens the store in `directory`, or creates it.
-  explicit dlrm(const std::string& directory);
+  // Opens the store in `directory`, or creates it. Its samples have this layout.
+  dlrm(const std::string& directory, const ad_layout& layout);
 
   // One step on the mean log-loss of the batch, which must not be empty. Returns the sum of the
   // log-losses before the step.

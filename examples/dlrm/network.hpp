@@ -1,13 +1,12 @@
 // The arithmetic of a DLRM (Naumov et al. 2019), for one sample at a time, in plain C++.
 //
-//     counts -> bottom layers -> a vector of 16
+//     numbers -> bottom layers -> a vector of 16
 //     each feature's row      -> a vector of 16: itself, or through a layer if the row is shorter
 //     the products of all pairs of these vectors, and the first vector -> top layers -> logit
 //
 // It knows arrays only. Who owns the numbers in them, and who steps them, is dlrm.hpp's business.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -44,18 +43,13 @@ class layer {
 
 class network {
  public:
-  static constexpr std::size_t dim = 16;                       // of the vectors that are multiplied
-  static constexpr std::size_t features = ad_log::columns + 1;  // the tokens, and the buckets
+  static constexpr std::size_t dim = 16;  // of the vectors that are multiplied
 
-  // Columns of few tokens need fewer weights a token.
-  static constexpr std::size_t dim_of(std::size_t feature) {
-    return feature == 5 || feature == 8 || feature == 13 || feature == 16 || feature == 19 ||
-                   feature == 21 || feature == 22 || feature == 24
-               ? 8
-               : dim;
-  }
+  // The dims of a layout go up to `dim`.
+  explicit network(const ad_layout& layout);
 
-  network();
+  std::size_t features() const { return layout_.features(); }
+  std::size_t dim_of(std::size_t feature) const { return layout_.dims[feature]; }
 
   // The floats in a row of a batch's features, side by side.
   std::size_t width() const { return columns_.back(); }
@@ -67,26 +61,31 @@ class network {
   void clear_gradients();
 
   // The logit of a sample.
-  float forward(const float* counts, const float* of_features);
+  float forward(const float* numbers, const float* of_features);
   // Backward of the latest forward. Adds to the layers' gradients, and writes those of the
   // features.
   void backward(float error, float* of_features);
 
  private:
-  static constexpr std::size_t vectors = features + 1;
-  static constexpr std::size_t pairs = vectors * (vectors - 1) / 2;
-
-  std::array<std::size_t, features + 1> columns_{};
+  ad_layout layout_;
+  std::vector<std::size_t> columns_;
   // The layers of features with shorter rows come first, then bottom, then top.
   std::vector<layer> layers_;
   std::size_t bottom_ = 0;
 
   // Of the latest forward.
-  const float* counts_ = nullptr;
+  const float* numbers_ = nullptr;
   const float* features_ = nullptr;
-  std::array<std::array<float, dim>, vectors> vectors_{};
-  std::array<float, dim + pairs> joined_{};
-  std::array<float, 32> hidden_bottom_{};
-  std::array<float, 64> hidden_top_{};
-  std::array<float, 32> hidden_last_{};
+  std::vector<float> vectors_;  // of `dim` floats: that of the numbers, and then the features'
+  std::vector<float> joined_;
+  std::vector<float> hidden_bottom_;
+  std::vector<float> hidden_top_;
+  std::vector<float> hidden_last_;
+
+  // Of the latest backward. All vectors are kept from sample to sample.
+  std::vector<float> of_vectors_;
+  std::vector<float> of_joined_;
+  std::vector<float> of_hidden_;
+  std::vector<float> of_last_;
+  std::vector<float> of_bottom_;
 };

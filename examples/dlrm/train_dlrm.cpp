@@ -1,8 +1,9 @@
-// train_dlrm: a DLRM on the Criteo log, with every parameter stored in damo and one damo::step for
-// all of them.
+// train_dlrm: a DLRM on the Criteo log, or on MovieLens with genres, with every parameter stored in
+// damo and one damo::step for all of them.
 //
 // dlrm.hpp is the model, and the only place that calls damo to train and predict; network.hpp has
-// its arithmetic, ad_log.hpp the samples. The log readers are those of examples/cpp.
+// its arithmetic, ad_log.hpp the samples, criteo_ads.hpp and movielens_ads.hpp what they have. The
+// log readers are those of examples/cpp. examples/README.md has a line that compiles it.
 //
 // The run trains, with a checkpoint in the middle. A second store trains on from the checkpoint,
 // and a dump serves. All three give the same scores, to the last bit.
@@ -33,11 +34,12 @@
 namespace {
 
 const char usage[] =
-    "usage: train_dlrm DIRECTORY [CRITEO_CSV] [OPTION VALUE]...\n"
+    "usage: train_dlrm DIRECTORY [LOG] [OPTION VALUE]...\n"
     "Trains on the log, of which it holds out the last 20 %. DIRECTORY/model is the store, and a\n"
     "second run goes on from it. DIRECTORY/checkpoint is the model after half of the epochs, and\n"
-    "DIRECTORY/model.table the file to serve from. Without CRITEO_CSV it takes the log in\n"
-    "../shared/data, beside the checkout, or else generates one.\n"
+    "DIRECTORY/model.table the file to serve from. LOG is a Criteo CSV, or a MovieLens .inter\n"
+    "with .user and .item beside it. Without one it takes the Criteo log in ../shared/data, if it\n"
+    "is beside the checkout, or else generates one.\n"
     "  --generate N        trains on a generated log of N samples\n"
     "  --epochs N          passes over the log (2)\n"
     "  --batch N           samples a step (32)\n";
@@ -93,13 +95,17 @@ ad_data load(const chosen& choice) {
     throw input_error("the log " + path +
                       " has one sample, which cannot be both trained on and held out");
   }
-  ad_data data;
+  ad_data data{ad_log(all.layout), ad_log(all.layout)};
   const std::size_t cut = all.size() - std::max<std::size_t>(1, all.size() / 5);
   for (std::size_t i = 0; i < all.size(); ++i) (i < cut ? data.train : data.test).append(all, i);
   const double clicks = std::accumulate(data.train.labels.begin(), data.train.labels.end(), 0.0);
+  const auto samples = static_cast<double>(data.train.size());
   std::printf("data: %s\n  train %zu samples, %.1f %% clicks; held out %zu\n",
               path.empty() ? "a generated log" : path.c_str(), data.train.size(),
-              100 * clicks / static_cast<double>(data.train.size()), data.test.size());
+              100 * clicks / samples, data.test.size());
+  std::printf("  %zu numbers, %zu features with one key, and bags of %.1f on average\n",
+              all.layout.numbers, all.layout.columns(),
+              static_cast<double>(data.train.bags.size()) / samples);
   return data;
 }
 
@@ -115,7 +121,7 @@ std::vector<std::size_t> shuffled(std::size_t samples, std::int64_t step) {
 
 void train(dlrm& model, const ad_data& data, const chosen& choice, std::int64_t first,
            std::int64_t last) {
-  ad_log batch;
+  ad_log batch(data.train.layout);
   for (std::int64_t epoch = first; epoch <= last; ++epoch) {
     epoch_progress progress(epoch, choice.epochs);
     const std::vector<std::size_t> order = shuffled(data.train.size(), model.step());
@@ -144,7 +150,7 @@ void run(const chosen& choice) {
     std::filesystem::remove_all(directory / old);
   }
 
-  dlrm model(in_directory("model"));
+  dlrm model(in_directory("model"), data.train.layout);
   std::printf("model: %zu groups, %" PRId64 " steps so far; a step is one transaction over all\n",
               model.groups(), model.step());
   const std::int64_t half = choice.epochs / 2;
@@ -154,7 +160,7 @@ void run(const chosen& choice) {
   train(model, data, choice, half + 1, choice.epochs);
   const std::vector<float> scores = model.predict(data.test);
 
-  dlrm resumed(in_directory("resumed"));
+  dlrm resumed(in_directory("resumed"), data.train.layout);
   resumed.storage().load_from_checkpoint(in_directory("checkpoint"));
   train(resumed, data, choice, half + 1, choice.epochs);
   check_same("resumed from the checkpoint", resumed.predict(data.test), scores);
