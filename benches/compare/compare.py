@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import cores
+import dlrm_steps
 import many_callers
 import plots
 import report
@@ -37,6 +38,7 @@ SECTIONS = (
     cores.tables,
     many_callers.tables,
     torch_layers.tables,
+    dlrm_steps.tables,
 )
 PLOTS = {
     plots.compared: "compare",

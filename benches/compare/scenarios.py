@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import cores
+import dlrm_steps
 import large_tables
 import many_callers
 import small_calls
@@ -160,6 +161,7 @@ NAMES = (
     "cores",
     "callers",
     "layers",
+    "dlrm",
     "gpu",
     "disk-uniform",
     "disk-zipf",
@@ -184,6 +186,8 @@ def run(session: Session, names: list[str]) -> None:
         many_callers.scenario(session)
     if "layers" in names:
         torch_layers.layers(session)
+    if "dlrm" in names:
+        dlrm_steps.scenario(session)
     if "gpu" in names:
         torch_layers.on_gpu(session)
     if "disk-uniform" in names or "disk-zipf" in names:

@@ -234,6 +234,8 @@ PROGRAMS = {
     "gpu": gpu,
     "layers": layers,
 }
+# This one imports torch, which others may not have.
+MANY_TABLES = "dlrm"
 
 
 def main() -> None:
@@ -243,7 +245,12 @@ def main() -> None:
         "cores": len(os.sched_getaffinity(0)),
     }
     others = measure.OtherWork()
-    PROGRAMS[task["program"]](task, report)
+    if task["program"] == MANY_TABLES:
+        import many_tables
+
+        many_tables.dlrm(task, report)
+    else:
+        PROGRAMS[task["program"]](task, report)
     report["other_work_cores"] = others.cores()
     # Closing frees memory and writes; its peak counts too.
     report["peak_rss_bytes"] = measure.status_bytes("VmHWM")
