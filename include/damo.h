@@ -1452,6 +1452,33 @@ damo_status damo_embedding_lookup(const damo_embedding *embedding,
                                   size_t weights_len);
 
 /**
+ * Looks up a batch that has each key as often as occurrences says, but gives each key's row once.
+ *
+ * For callers that make their keys distinct before they call. damo_keys_partition writes
+ * distinct_keys and occurrences.
+ *
+ * - keys: keys_len keys.
+ * - occurrences: keys_len numbers, 1 or more each: how often the key occurs.
+ * - weights: keys_len x dim floats, in key order.
+ *
+ * Rows are made, and the statistics and a filter (damo_embedding_set_filter) count, as in
+ * damo_embedding_lookup of a batch with each key so many times in a row. If a key is given twice,
+ * its numbers are added.
+ *
+ * Errors, after which weights may be partly written:
+ * - INVALID_ARGUMENT: those of damo_embedding_lookup; an occurrences_len that is not keys_len; an
+ *   occurrence of 0. Nothing is counted or written.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
+ */
+damo_status damo_embedding_lookup_counted(const damo_embedding *embedding,
+                                          const int64_t *keys,
+                                          size_t keys_len,
+                                          const uint32_t *occurrences,
+                                          size_t occurrences_len,
+                                          float *weights,
+                                          size_t weights_len);
+
+/**
  * As damo_embedding_lookup, but creates nothing: a key without a row reads as zeros.
  *
  * - keys: keys_len keys.
@@ -1764,6 +1791,29 @@ damo_status damo_step_add_keys(damo_step *step,
                                const damo_embedding *embedding,
                                const int64_t *keys,
                                size_t keys_len);
+
+/**
+ * Adds a part with one row a key, as damo_step_add_keys does, with how often each key occurs.
+ *
+ * - embedding, keys: as for damo_step_add_keys.
+ * - occurrences: keys_len numbers, 1 or more each, which are copied.
+ *
+ * damo_step_lookup and damo_step_peek count every occurrence, as damo_embedding_lookup_counted
+ * does. damo_step_apply_gradients takes one gradient a key: the sum of those of its occurrences
+ * (damo_gradients_sum).
+ *
+ * Errors, after which the step has the parts that it had:
+ * - INVALID_ARGUMENT: those of damo_step_add_keys; an occurrences_len that is not keys_len; an
+ *   occurrence of 0.
+ * - OUT_OF_MEMORY, FORKED.
+ * - BUSY: another thread is using the step.
+ */
+damo_status damo_step_add_keys_counted(damo_step *step,
+                                       const damo_embedding *embedding,
+                                       const int64_t *keys,
+                                       size_t keys_len,
+                                       const uint32_t *occurrences,
+                                       size_t occurrences_len);
 
 /**
  * Adds a part with one row a bag. A bag is some consecutive keys. Their rows are pooled to one, as
@@ -2185,9 +2235,8 @@ damo_status damo_key_shard_batch(const int64_t *keys,
  *
  * A trainer sends each shard its distinct keys, and gets a row for each. damo_rows_gather makes a
  * row for each key of them, by the positions. damo_gradients_sum makes the gradients of distinct
- * keys of those of keys. A filter counts a key that is sent once as one occurrence:
- * damo_filter_add_counts adds the others, before the lookup. For distinct keys only, call it with
- * one shard.
+ * keys of those of keys. damo_embedding_lookup_counted takes the occurrences, so that a filter
+ * counts each of them. For distinct keys only, call it with one shard.
  *
  * Room that is not needed is left as it is. The same arguments give the same result. The call
  * works on the caller's thread alone. It allocates up to 16 bytes a key, and frees them.

@@ -921,6 +921,21 @@ class embedding {
     return weights;
   }
 
+  // As lookup of a batch that has keys[i] occurrences[i] times, but writes one row for each of
+  // keys. Filters and statistics count every occurrence. keys_partition makes both arguments.
+  void lookup_counted(keys_view keys, span<const std::uint32_t> occurrences,
+                      span<float> weights) const {
+    detail::check(damo_embedding_lookup_counted(get(), keys.data(), keys.size(),
+                                                occurrences.data(), occurrences.size(),
+                                                weights.data(), weights.size()));
+  }
+  std::vector<float> lookup_counted(keys_view keys,
+                                    span<const std::uint32_t> occurrences) const {
+    std::vector<float> weights(keys.size() * dim_);
+    lookup_counted(keys, occurrences, weights);
+    return weights;
+  }
+
   // As lookup, but creates nothing: a key without a row reads as zeros.
   void peek(keys_view keys, span<float> weights) const {
     detail::check(damo_embedding_peek(get(), keys.data(), keys.size(), weights.data(),
@@ -1087,6 +1102,15 @@ class step {
   std::size_t add(const embedding& e, keys_view keys) {
     return add_part({keys.size(), e.dim(), width_}, [&] {
       return damo_step_add_keys(get(), e.get(), keys.data(), keys.size());
+    });
+  }
+  // With how often each key occurs, which lookups count, as embedding::lookup_counted does. The
+  // part has one row a key.
+  std::size_t add_counted(const embedding& e, keys_view keys,
+                          span<const std::uint32_t> occurrences) {
+    return add_part({keys.size(), e.dim(), width_}, [&] {
+      return damo_step_add_keys_counted(get(), e.get(), keys.data(), keys.size(),
+                                        occurrences.data(), occurrences.size());
     });
   }
   // Adds a part with one row a bag: the "sum", "mean" or "max" of the rows of its keys. offsets has

@@ -16,6 +16,7 @@ DAMO_IN(int64_t, DAMO_LONG, update_nums)
 DAMO_IN(uint64_t, DAMO_ULONG, ends)
 DAMO_IN(uint32_t, DAMO_UINT, nums)
 DAMO_IN(uint32_t, DAMO_UINT, positions)
+DAMO_IN(uint32_t, DAMO_UINT, occurrences)
 DAMO_IN(uint8_t, DAMO_BYTE, bytes)
 DAMO_IN(float, DAMO_FLOAT, weights)
 DAMO_IN(float, DAMO_FLOAT, gradients)
@@ -211,7 +212,7 @@ DAMO_ARRAYS
 };
 %apply unsigned int * {
   const uint32_t *nums, uint32_t *owners, uint32_t *positions, const uint32_t *positions,
-  uint32_t *occurrences
+  uint32_t *occurrences, const uint32_t *occurrences
 };
 %apply unsigned char * { const uint8_t *bytes, uint8_t *admitted, uint8_t *found };
 

@@ -16,6 +16,7 @@
 %ignore damo_step_new;
 %ignore damo_step_free;
 %ignore damo_step_add_keys;
+%ignore damo_step_add_keys_counted;
 %ignore damo_step_add_bags;
 %ignore damo_step_lookup;
 %ignore damo_step_peek;

@@ -180,16 +180,17 @@ def positions(values: Any) -> np.ndarray:
     return np.require(array, np.uint32, ["C", "A"]).reshape(array.shape)
 
 
-def counts(values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Counts of a filter as a C-contiguous uint32 array of this shape."""
-    array = _integers(values, "num")
+def counts(values: Any, shape: tuple[int, ...], what: str, least: int) -> np.ndarray:
+    """Numbers from least to 2^32 - 1 as a C-contiguous uint32 array of this shape, that of keys."""
+    array = _integers(values, what)
     if array.shape != shape:
         raise InvalidArgumentError(
-            f"damo: num has shape {array.shape}; it must be that of keys, {shape}"
+            f"damo: {what} has shape {array.shape}; it must be that of keys, {shape}"
         )
-    if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2**32:
+    if array.size and not least <= int(array.min()) <= int(array.max()) < 2**32:
         raise InvalidArgumentError(
-            f"damo: num has {array.min()} to {array.max()}; each must be in 0..{2**32 - 1}"
+            f"damo: {what} has {array.min()} to {array.max()}; each must be in"
+            f" {least}..{2**32 - 1}"
         )
     return np.ascontiguousarray(array, np.uint32)
 

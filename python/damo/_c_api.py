@@ -81,6 +81,9 @@ damo_embedding *damo_embedding_new(const damo_storage *storage, const damo_optim
     const damo_initializer *initializer, size_t dim, uint32_t group, const damo_params *options);
 damo_status damo_embedding_lookup(const damo_embedding *embedding, const int64_t *keys,
     size_t keys_len, float *weights, size_t weights_len);
+damo_status damo_embedding_lookup_counted(const damo_embedding *embedding, const int64_t *keys,
+    size_t keys_len, const uint32_t *occurrences, size_t occurrences_len, float *weights,
+    size_t weights_len);
 damo_status damo_embedding_peek(const damo_embedding *embedding, const int64_t *keys,
     size_t keys_len, float *weights, size_t weights_len, uint8_t *found);
 damo_lookup *damo_embedding_begin_lookup(const damo_embedding *embedding, const int64_t *keys,
@@ -121,6 +124,8 @@ void damo_step_free(damo_step *step);
 damo_status damo_step_clear(damo_step *step);
 damo_status damo_step_add_keys(damo_step *step, const damo_embedding *embedding,
     const int64_t *keys, size_t keys_len);
+damo_status damo_step_add_keys_counted(damo_step *step, const damo_embedding *embedding,
+    const int64_t *keys, size_t keys_len, const uint32_t *occurrences, size_t occurrences_len);
 damo_status damo_step_add_bags(damo_step *step, const damo_embedding *embedding,
     const int64_t *keys, size_t keys_len, const int64_t *offsets, size_t offsets_len,
     bool has_last_offset, const char *pooling, const float *weights);

@@ -130,18 +130,35 @@ class Embedding(Handle):
 
     # ---- reading
 
-    def lookup(self, keys: Any, *, out: np.ndarray | None = None) -> np.ndarray:
+    def lookup(
+        self, keys: Any, *, occurrences: Any = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """The weights of keys: float32 of shape keys.shape + (dim,).
 
         A key without a row gets one, with the initializer's weights. With a filter, only keys that
         it has counted often enough do; others read as the weights that they would get. With
         read_only none does.
 
+        occurrences: integers of the shape of keys, 1 or more each: how often each key occurs. Give
+        them if keys were made distinct, as keys_partition does. A filter and the statistics then
+        count every occurrence.
         out: contiguous writable float32 of that shape, which is filled and returned. Raises
         TypeError or ValueError for wrong arrays.
         """
         numbers = _arrays.keys(keys)
         weights = self._rows(numbers, out)
+        if occurrences is not None:
+            counts = _arrays.counts(occurrences, numbers.shape, "occurrences", 1)
+            _c_api.damo_embedding_lookup_counted(
+                self._use(),
+                _arrays.address(numbers),
+                numbers.size,
+                _arrays.address(counts),
+                counts.size,
+                _arrays.address(weights),
+                weights.size,
+            )
+            return weights
         _c_api.damo_embedding_lookup(
             self._use(),
             _arrays.address(numbers),

@@ -77,7 +77,7 @@ class Filter(Handle):
         numbers, which = _arrays.keys(keys), _arrays.group(group)
         num = _tensors.integers(num, "num")
         if isinstance(num, (list, tuple)) or (isinstance(num, np.ndarray) and num.ndim):
-            counts = _arrays.counts(num, numbers.shape)
+            counts = _arrays.counts(num, numbers.shape, "num", 0)
             _c_api.damo_filter_add_counts(
                 self._use(),
                 which,

@@ -18,6 +18,7 @@ from ._step_features import (
     bags_of,
     check_names,
     checked,
+    checked_occurrences,
     flat,
     in_words,
     naming,
@@ -111,17 +112,36 @@ class Step(StepHandle):
         self.close()
 
     @overload
-    def lookup(self, features: Mapping[str, Any], *, out: np.ndarray) -> np.ndarray: ...
+    def lookup(
+        self,
+        features: Mapping[str, Any],
+        *,
+        occurrences: Mapping[str, Any] | None = None,
+        out: np.ndarray,
+    ) -> np.ndarray: ...
 
     @overload
     def lookup(
-        self, features: Mapping[str, Any], *, out: Mapping[str, np.ndarray] | None = None
+        self,
+        features: Mapping[str, Any],
+        *,
+        occurrences: Mapping[str, Any] | None = None,
+        out: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]: ...
 
-    def lookup(self, features: Mapping[str, Any], *, out: Any = None) -> Any:
+    def lookup(
+        self,
+        features: Mapping[str, Any],
+        *,
+        occurrences: Mapping[str, Any] | None = None,
+        out: Any = None,
+    ) -> Any:
         """The rows or bags of all features: a dict of float32 arrays. Makes missing rows.
 
         features: a dict with the keys of each feature, as the class explains.
+        occurrences: a dict with how often each key of a feature occurs, as for Embedding.lookup.
+        Features may be missing in it; those with a pooling must be. A key has one gradient all the
+        same.
         out: a dict of writable float32 arrays of the results' shapes, or one matrix for all. A
         matrix has the shape (batch, dim), with the features side by side in their order, and needs
         one row of each feature for each row of the batch. Rows of matrices may have gaps between
@@ -130,22 +150,38 @@ class Step(StepHandle):
         Raises TypeError or ValueError, which name the feature and the argument, for wrong arrays.
         Then no row was made.
         """
-        return self._read(features, out, self._look_up)
-
-    @overload
-    def peek(self, features: Mapping[str, Any], *, out: np.ndarray) -> np.ndarray: ...
+        return self._read((features, occurrences), out, self._look_up)
 
     @overload
     def peek(
-        self, features: Mapping[str, Any], *, out: Mapping[str, np.ndarray] | None = None
+        self,
+        features: Mapping[str, Any],
+        *,
+        occurrences: Mapping[str, Any] | None = None,
+        out: np.ndarray,
+    ) -> np.ndarray: ...
+
+    @overload
+    def peek(
+        self,
+        features: Mapping[str, Any],
+        *,
+        occurrences: Mapping[str, Any] | None = None,
+        out: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]: ...
 
-    def peek(self, features: Mapping[str, Any], *, out: Any = None) -> Any:
+    def peek(
+        self,
+        features: Mapping[str, Any],
+        *,
+        occurrences: Mapping[str, Any] | None = None,
+        out: Any = None,
+    ) -> Any:
         """As lookup, but makes no row: a key without one reads as zeros.
 
-        features, out: as for lookup.
+        features, occurrences, out: as for lookup.
         """
-        return self._read(features, out, self._look)
+        return self._read((features, occurrences), out, self._look)
 
     def apply_gradients(self, gradients: Any, features: Mapping[str, Any] | None = None) -> None:
         """Steps all features once with the gradients of their results.
@@ -173,7 +209,7 @@ class Step(StepHandle):
                             " leave features out of apply_gradients"
                         )
                 self._shapes = None
-                self._shapes = self._add(features)
+                self._shapes = self._add(features, None)
             if self._shapes is None:
                 raise InvalidArgumentError(
                     "damo: apply_gradients has no features: neither lookup nor peek has read them,"
@@ -197,11 +233,14 @@ class Step(StepHandle):
             self._turn.__exit__()
 
     def _read(
-        self, features: Mapping[str, Any], out: Any, read: Callable[[Sequence[Rows]], None]
+        self,
+        given: tuple[Mapping[str, Any], Mapping[str, Any] | None],
+        out: Any,
+        read: Callable[[Sequence[Rows]], None],
     ) -> Any:
         with self._alone():
             self._shapes = None
-            shapes = self._add(features)
+            shapes = self._add(*given)
             if out is None:
                 out = {
                     one.name: np.empty((*shape, one.embedding.dim), np.float32)
@@ -212,18 +251,35 @@ class Step(StepHandle):
             self._shapes = shapes
         return out
 
-    def _add(self, features: Mapping[str, Any]) -> list[Shape]:
+    def _add(
+        self, features: Mapping[str, Any], occurrences: Mapping[str, Any] | None
+    ) -> list[Shape]:
         """Replaces all parts by those of features. Returns the shapes of their keys or bags."""
         check_names(features, "features", self._features)
+        counted = checked_occurrences(occurrences, self._features)
         self._clear()
-        return [self._add_one(feature, features[feature.name]) for feature in self._features]
+        return [
+            self._add_one(feature, features[feature.name], counted.get(feature.name))
+            for feature in self._features
+        ]
 
-    def _add_one(self, feature: Feature, given: Any) -> Shape:
+    def _add_one(self, feature: Feature, given: Any, occurrences: Any) -> Shape:
         if feature.pooling is None:
             refuse_bags(given, feature)
             keys = _arrays.keys(given, f"{feature}: keys")
+            counts = None
+            if occurrences is not None:
+                counts = _arrays.counts(occurrences, keys.shape, f"{feature}: occurrences", 1)
             with naming(feature):
-                self._add_keys(feature.embedding, _arrays.address(keys), keys.size)
+                if counts is None:
+                    self._add_keys(feature.embedding, _arrays.address(keys), keys.size)
+                else:
+                    self._add_counted(
+                        feature.embedding,
+                        _arrays.address(keys),
+                        keys.size,
+                        _arrays.address(counts),
+                    )
             return keys.shape
         given_keys, given_offsets, given_weights = bags_of(given, feature)
         keys = flat(given_keys, f"{feature}: keys")

@@ -115,6 +115,28 @@ def check_names(given: Any, what: str, features: Sequence[Feature]) -> None:
     )
 
 
+def checked_occurrences(given: Any, features: Sequence[Feature]) -> Mapping[str, Any]:
+    """What is given as occurrences. Raises TypeError, or ValueError for a name of no feature.
+
+    Features with a pooling have none.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            "damo: occurrences must be a dict by the names of features, not"
+            f" {type(given).__name__}"
+        )
+    names = [one.name for one in features if one.pooling is None]
+    for name in given:
+        if name not in names:
+            raise InvalidArgumentError(
+                f"damo: occurrences has {name!r}; the features of this Step without a pooling are"
+                f" {', '.join(map(repr, names)) or 'none'}"
+            )
+    return given
+
+
 def _is_array(value: Any) -> bool:
     """Whether it is an array or a tensor with a dimension."""
     return (isinstance(value, np.ndarray) or _tensors.is_tensor(value)) and value.ndim > 0

@@ -40,6 +40,12 @@ class StepHandle(Handle):
         """Adds a part with a row a key."""
         _c_api.damo_step_add_keys(self._use(), embedding._use(), keys, size)
 
+    def _add_counted(self, embedding: Embedding, keys: int, size: int, occurrences: int) -> None:
+        """As _add_keys, with how often each key occurs."""
+        _c_api.damo_step_add_keys_counted(
+            self._use(), embedding._use(), keys, size, occurrences, size
+        )
+
     def _add_bags(
         self,
         embedding: Embedding,

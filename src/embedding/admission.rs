@@ -62,20 +62,27 @@ impl Embedding {
     pub(super) fn lookup_admitted(
         &self,
         filter: &Filter,
-        keys: &[i64],
+        batch: KeyBatch<'_>,
         weights: &mut [f32],
     ) -> Result<()> {
+        let KeyBatch { keys, padding, occurrences } = batch;
         let mut admitted = filled(0u8, keys.len())?;
         let group = self.table.group();
-        filter.count(group.id().into(), keys, self.options.padding_key, &mut admitted)?;
-        group.between_clears(|| self.read_admitted(keys, &admitted, weights))
+        filter.count(group.id().into(), (keys, occurrences), padding, &mut admitted)?;
+        group.between_clears(|| self.read_admitted(batch, &admitted, weights))
     }
 
     /// Reads keys, and makes rows for those that are `admitted` (one byte a key) and have none.
-    fn read_admitted(&self, keys: &[i64], admitted: &[u8], weights: &mut [f32]) -> Result<()> {
-        let (engine, padding, dim) = (self.storage.engine(), self.options.padding_key, self.dim());
+    fn read_admitted(
+        &self,
+        batch: KeyBatch<'_>,
+        admitted: &[u8],
+        weights: &mut [f32],
+    ) -> Result<()> {
+        let KeyBatch { keys, padding, occurrences } = batch;
+        let (engine, dim) = (self.storage.engine(), self.dim());
         let mut found = filled(0u8, keys.len())?;
-        self.table.peek(engine, self.batch(keys), weights, Some(&mut found))?;
+        self.table.peek(engine, batch, weights, Some(&mut found))?;
         let count =
             admitted.iter().zip(&found).filter(|(admitted, found)| **admitted > **found).count();
         let (mut new_keys, mut positions) = (room_for(count)?, room_for(count)?);
@@ -95,7 +102,10 @@ impl Embedding {
             return Ok(());
         }
         let mut new_weights = filled(0.0f32, new_keys.len() * dim)?;
-        self.table.lookup(engine, KeyBatch::without_padding(&new_keys), &mut new_weights)?;
+        let of_new = occurrences.map(|numbers| occurrences_at(numbers, &positions)).transpose()?;
+        let new =
+            KeyBatch { occurrences: of_new.as_deref(), ..KeyBatch::without_padding(&new_keys) };
+        self.table.lookup(engine, new, &mut new_weights)?;
         for (position, row) in positions.into_iter().zip(new_weights.chunks_exact(dim)) {
             weights[position * dim..(position + 1) * dim].copy_from_slice(row);
         }
@@ -108,7 +118,7 @@ impl Embedding {
         gradients: Gradients<'_>,
     ) -> Result<()> {
         let engine = self.storage.engine();
-        let KeyBatch { keys, padding } = gradients.batch;
+        let KeyBatch { keys, padding, .. } = gradients.batch;
         let mut admitted = filled(0u8, keys.len())?;
         filter.check_batch(self.table.group().id().into(), keys, &mut admitted)?;
         let is_all = keys
@@ -120,6 +130,13 @@ impl Embedding {
         }
         self.table.apply_admitted_gradients(engine, gradients, &admitted)
     }
+}
+
+/// How often the keys at these positions occur.
+fn occurrences_at(numbers: &[u32], positions: &[usize]) -> Result<Vec<u32>> {
+    let mut of_some = room_for(positions.len())?;
+    of_some.extend(positions.iter().map(|position| numbers[*position]));
+    Ok(of_some)
 }
 
 impl Drop for Embedding {

@@ -78,7 +78,7 @@ impl Embedding {
         positions: &mut [i64],
     ) -> Result<usize> {
         let mut now = filled(0.0f32, weights.len())?;
-        self.look_up(keys, &mut now).map_err(|error| self.storage.in_dir(error))?;
+        self.look_up(self.batch(keys), &mut now).map_err(|error| self.storage.in_dir(error))?;
         let mut changed = 0;
         let rows = weights.chunks_exact_mut(self.dim()).zip(now.chunks_exact(self.dim()));
         for (position, (row, now)) in rows.enumerate() {

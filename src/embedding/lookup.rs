@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Embedding;
+use super::{Embedding, KeyBatch};
 use crate::error::Result;
 use crate::memory::filled;
 
@@ -24,29 +24,28 @@ impl Embedding {
     fn try_lookup(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
-        self.look_up(keys, weights)
+        self.look_up(self.batch(keys), weights)
     }
 
     /// As [`Embedding::lookup`], within a call that has begun.
-    pub(crate) fn look_up(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
+    pub(crate) fn look_up(&self, batch: KeyBatch<'_>, weights: &mut [f32]) -> Result<()> {
         let engine = self.storage.engine();
         let group = self.table.group();
         match self.attached.get() {
-            _ if engine.is_read_only() => self.lookup_read_only(keys, weights)?,
-            None => {
-                group.between_clears(|| self.table.lookup(engine, self.batch(keys), weights))?
-            }
-            Some(filter) => self.lookup_admitted(&filter, keys, weights)?,
+            _ if engine.is_read_only() => self.lookup_read_only(batch, weights)?,
+            None => group.between_clears(|| self.table.lookup(engine, batch, weights))?,
+            Some(filter) => self.lookup_admitted(&filter, batch, weights)?,
         }
-        engine.counters().own().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        engine.counters().own().rows_read.fetch_add(batch.count(), Ordering::Relaxed);
         Ok(())
     }
 
-    fn lookup_read_only(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
-        let (engine, padding, dim) = (self.storage.engine(), self.options.padding_key, self.dim());
+    fn lookup_read_only(&self, batch: KeyBatch<'_>, weights: &mut [f32]) -> Result<()> {
+        let KeyBatch { keys, padding, .. } = batch;
         let mut found = filled(0u8, keys.len())?;
-        self.table.peek(engine, self.batch(keys), weights, Some(&mut found))?;
-        for ((key, found), row) in keys.iter().zip(found).zip(weights.chunks_exact_mut(dim)) {
+        self.table.peek(self.storage.engine(), batch, weights, Some(&mut found))?;
+        let rows = weights.chunks_exact_mut(self.dim());
+        for ((key, found), row) in keys.iter().zip(found).zip(rows) {
             if found == 0 && Some(*key) != padding {
                 self.table.fill_first_weights(*key, row);
             }

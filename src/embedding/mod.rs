@@ -12,6 +12,7 @@ mod delete;
 mod finish_lookup;
 mod insert;
 mod lookup;
+mod lookup_counted;
 mod options;
 mod peek;
 mod pin;
@@ -30,11 +31,14 @@ pub use together::{Given, apply_together};
 
 pub use crate::engine::rows::{Clip, Conflicts, Duplicates, Record, Summed};
 
+pub(crate) use crate::engine::rows::KeyBatch;
+pub(crate) use lookup_counted::check_occurrences;
+
 use attached::AttachedFilter;
 
 use crate::engine::group::Group;
 use crate::engine::names::GroupRef;
-use crate::engine::rows::{Gradients, KeyBatch, OpenGroup};
+use crate::engine::rows::{Gradients, OpenGroup};
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::limits::{MAX_DIM, is_dim, not_a_group};
@@ -113,7 +117,7 @@ impl Embedding {
 
     /// The keys of a call, with the padding key.
     fn batch<'a>(&self, keys: &'a [i64]) -> KeyBatch<'a> {
-        KeyBatch { keys, padding: self.options.padding_key }
+        KeyBatch { keys, padding: self.options.padding_key, occurrences: None }
     }
 
     /// The gradients of a call, merged as the option says.

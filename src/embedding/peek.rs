@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Embedding;
+use super::{Embedding, KeyBatch};
 use crate::error::Result;
 use crate::limits::check_found;
 
@@ -17,26 +17,26 @@ impl Embedding {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
         found.as_ref().map_or(Ok(()), |found| check_found(found.len(), keys.len()))?;
-        let peeked = self.peek_found(keys, weights, found);
+        let peeked = self.peek_found(self.batch(keys), weights, found);
         peeked.map_err(|error| self.storage.in_dir(error))
     }
 
     /// As [`Embedding::peek`], within a call that has begun.
-    pub(crate) fn peek_rows(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
-        self.peek_found(keys, weights, None)
+    pub(crate) fn peek_rows(&self, batch: KeyBatch<'_>, weights: &mut [f32]) -> Result<()> {
+        self.peek_found(batch, weights, None)
     }
 
     fn peek_found(
         &self,
-        keys: &[i64],
+        batch: KeyBatch<'_>,
         weights: &mut [f32],
         mut found: Option<&mut [u8]>,
     ) -> Result<()> {
         let engine = self.storage.engine();
-        self.table.group().between_clears(|| {
-            self.table.peek(engine, self.batch(keys), weights, found.as_deref_mut())
-        })?;
-        engine.counters().own().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        self.table
+            .group()
+            .between_clears(|| self.table.peek(engine, batch, weights, found.as_deref_mut()))?;
+        engine.counters().own().rows_read.fetch_add(batch.count(), Ordering::Relaxed);
         Ok(())
     }
 }

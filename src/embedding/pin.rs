@@ -61,7 +61,7 @@ impl Embedding {
         if let Some(filter) = &filter {
             refill(&mut pin.admitted, 0, keys.len())?;
             let padding = self.options.padding_key;
-            filter.count(group.id().into(), keys, padding, &mut pin.admitted)?;
+            filter.count(group.id().into(), (keys, None), padding, &mut pin.admitted)?;
         }
         let Pin { admitted, rows, .. } = pin;
         let admitted = filter.is_some().then_some(&admitted[..]);

@@ -18,9 +18,8 @@ use crate::kernels::{Partitioned, keys_partition};
 ///
 /// A trainer sends each shard its distinct keys, and gets a row for each. damo_rows_gather makes a
 /// row for each key of them, by the positions. damo_gradients_sum makes the gradients of distinct
-/// keys of those of keys. A filter counts a key that is sent once as one occurrence:
-/// damo_filter_add_counts adds the others, before the lookup. For distinct keys only, call it with
-/// one shard.
+/// keys of those of keys. damo_embedding_lookup_counted takes the occurrences, so that a filter
+/// counts each of them. For distinct keys only, call it with one shard.
 ///
 /// Room that is not needed is left as it is. The same arguments give the same result. The call
 /// works on the caller's thread alone. It allocates up to 16 bytes a key, and frees them.

@@ -62,14 +62,15 @@ impl Filter {
 
     /// Adds 1 for each occurrence of a key, then writes one byte a key to `admitted`: 1 for keys
     /// whose count has reached `count`, 0 for the others. `skipped` is not counted; its byte
-    /// becomes 0.
+    /// becomes 0. `occurrences` has a number for each key: how often it counts each time it is
+    /// given; None: once.
     ///
     /// # Errors
     /// As [`Filter::check_batch`]; nothing was added.
     pub fn count(
         &self,
         group: u32,
-        keys: &[i64],
+        (keys, occurrences): (&[i64], Option<&[u32]>),
         skipped: Option<i64>,
         admitted: &mut [u8],
     ) -> Result<()> {
@@ -79,7 +80,8 @@ impl Filter {
         let salt = salt(group)?;
         let mut missing = 0usize;
         opened.each(salt, keys, |index, key, block, place| {
-            let is_admitted = Some(key) != skipped && counters.add(block, place, 1, &self.locks);
+            let num = occurrences.map_or(1, |numbers| numbers[index]);
+            let is_admitted = Some(key) != skipped && counters.add(block, place, num, &self.locks);
             admitted[index] = u8::from(is_admitted);
             missing += usize::from(!is_admitted);
         });

@@ -3,14 +3,14 @@
 use super::group::StepGroup;
 use super::part::Part;
 use super::{Step, shapes_of_mut};
-use crate::embedding::Embedding;
+use crate::embedding::{Embedding, KeyBatch};
 use crate::engine::pool::Help;
 use crate::error::{Error, Result};
 use crate::kernels::RowsMut;
 use crate::memory::room_for;
 
 /// How the rows of keys are read.
-type Read = fn(&Embedding, &[i64], &mut [f32]) -> Result<()>;
+type Read = fn(&Embedding, KeyBatch<'_>, &mut [f32]) -> Result<()>;
 
 /// What one thread does: a group with its parts and their outputs.
 struct Work<'a> {
@@ -73,10 +73,11 @@ impl Work<'_> {
             && !part.has_bags()
             && let Some(outputs) = outputs.as_slice()
         {
-            return read(&embedding, self.group.keys(), outputs);
+            let (keys, occurrences) = (self.group.keys(), self.group.occurrences());
+            return read(&embedding, embedding.counted_batch(keys, occurrences), outputs);
         }
-        let (keys, weights) = self.group.with_floats(dim)?;
-        read(&embedding, keys, weights)?;
+        let (keys, occurrences, weights) = self.group.with_all(dim)?;
+        read(&embedding, embedding.counted_batch(keys, occurrences), weights)?;
         for (part, outputs) in std::mem::take(&mut self.parts) {
             part.forward(keys, weights, outputs)?;
         }

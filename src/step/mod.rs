@@ -12,7 +12,7 @@ mod part;
 
 use std::sync::Arc;
 
-use crate::embedding::{Clip, Embedding};
+use crate::embedding::{Clip, Embedding, check_occurrences};
 use crate::error::{Error, Result};
 use crate::kernels::{Rows, RowsMut};
 use crate::params::{FloatRange, Params};
@@ -102,6 +102,31 @@ impl Step {
         keys: &[i64],
         bags: Option<GivenBags<'_>>,
     ) -> Result<()> {
+        self.add_part(embedding, (keys, None), bags)
+    }
+
+    /// As [`Step::add`], for keys that occur several times and are given once. Lookups count every
+    /// occurrence, as [`Embedding::lookup_counted`] does. The part has one row a key all the same,
+    /// and each row has one gradient.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when there is not a number above 0 for each key; those of [`Step::add`].
+    pub fn add_counted(
+        &mut self,
+        embedding: &Arc<Embedding>,
+        keys: &[i64],
+        occurrences: &[u32],
+    ) -> Result<()> {
+        check_occurrences(keys, occurrences)?;
+        self.add_part(embedding, (keys, Some(occurrences)), None)
+    }
+
+    fn add_part(
+        &mut self,
+        embedding: &Arc<Embedding>,
+        (keys, occurrences): (&[i64], Option<&[u32]>),
+        bags: Option<GivenBags<'_>>,
+    ) -> Result<()> {
         self.storage.check_process()?;
         let number = self.group_of(embedding)?;
         if number == self.groups.len() {
@@ -115,7 +140,8 @@ impl Step {
         part.set(embedding.padding(), keys, bags)?;
         (part.group, part.first) =
             (number, if number == self.groups_len { 0 } else { group.len() });
-        group.add(embedding, keys, self.parts_len, number == self.groups_len)?;
+        let is_new = number == self.groups_len;
+        group.add(embedding, (keys, occurrences), self.parts_len, is_new)?;
         self.parts_len += 1;
         self.groups_len = self.groups_len.max(number + 1);
         Ok(())

@@ -1,5 +1,6 @@
 /* damo_key_shard, damo_keys_partition, damo_rows_gather, damo_gradients_sum: a batch that is
-   divided over two storages gives the rows that one storage gives. What they refuse. */
+   divided over two storages gives the rows that one storage gives. What they refuse. Lookups of
+   distinct keys with their occurrences. */
 #include <stdint.h>
 
 #include "check.h"
@@ -249,6 +250,78 @@ static void two_storages_are_as_one(const char *folder) {
   }
 }
 
+/* A filter counts what is sent once as often as it occurs, and so do the statistics. */
+static void occurrences_count(const char *dir) {
+  static const int64_t two[2] = {5, 6};
+  static const uint32_t often[2] = {2, 1}, none[2] = {2, 0};
+  char path[4096];
+  damo_params *counting = damo_params_new();
+  damo_optimizer *sgd = damo_optimizer_new("sgd", NULL, NULL);
+  damo_initializer *ones = damo_initializer_new("ones", NULL);
+  damo_storage *storage;
+  damo_embedding *embedding;
+  damo_filter *filter;
+  damo_step *step;
+  damo_rows part;
+  float weights[2] = {9, 9};
+  uint64_t read = 0, rows = 9;
+  snprintf(path, sizeof path, "%s/filter", dir);
+  CHECK_OK(damo_params_set_str(counting, "path", path));
+  CHECK_OK(damo_params_set_int(counting, "capacity", 1000));
+  CHECK_OK(damo_params_set_int(counting, "count", 4));
+  filter = damo_filter_new(counting);
+  snprintf(path, sizeof path, "%s/counted", dir);
+  storage = damo_storage_new(path, 0, NULL);
+  embedding = damo_embedding_new(storage, sgd, ones, 1, 0, NULL);
+  CHECK_OK(damo_embedding_set_filter(embedding, filter));
+
+#define COUNTED(occurrences, occurrences_len, weights, weights_len)                               \
+  damo_embedding_lookup_counted(embedding, two, 2, occurrences, occurrences_len, weights,        \
+                                weights_len)
+#define REFUSED_COUNTED(call, ...)                                                                \
+  CHECK_FAILS(call, DAMO_STATUS_INVALID_ARGUMENT, __VA_ARGS__)
+  REFUSED_COUNTED(COUNTED(none, 2, weights, 2), "damo_embedding_lookup_counted",
+                  "occurrences[1] of key 6 is 0", "1 or more");
+  REFUSED_COUNTED(COUNTED(often, 1, weights, 2), "occurrences_len is 1 and keys_len is 2");
+  REFUSED_COUNTED(COUNTED(NULL, 2, weights, 2), "occurrences is NULL and its length is 2");
+  REFUSED_COUNTED(COUNTED(often, 2, weights, 1), "weights_len is 1");
+  REFUSED_COUNTED(COUNTED((const uint32_t *)(const void *)weights, 2, weights, 2), "overlap");
+  REFUSED_COUNTED(damo_embedding_lookup_counted(NULL, two, 2, often, 2, weights, 2),
+                  "embedding is NULL");
+  CHECK_OK(damo_storage_stat(storage, "rows_read", &read));
+  CHECK(read == 0 && weights[0] == 9 && weights[1] == 9);
+
+  CHECK_OK(COUNTED(often, 2, weights, 2));
+  CHECK(weights[0] == 1 && weights[1] == 1);
+  CHECK_OK(damo_storage_row_count(storage, 0, &rows));
+  CHECK(rows == 0);
+  step = damo_step_new(storage, NULL);
+  REFUSED_COUNTED(damo_step_add_keys_counted(step, embedding, two, 2, none, 2),
+                  "damo_step_add_keys_counted", "occurrences[1] of key 6 is 0");
+  REFUSED_COUNTED(damo_step_add_keys_counted(step, embedding, two, 2, often, 1),
+                  "occurrences_len is 1 and keys_len is 2");
+  REFUSED_COUNTED(damo_step_add_keys_counted(step, embedding, two, 2, NULL, 2),
+                  "occurrences is NULL");
+  REFUSED_COUNTED(damo_step_add_keys_counted(NULL, embedding, two, 2, often, 2), "step is NULL");
+  CHECK_OK(damo_step_add_keys_counted(step, embedding, two, 2, often, 2));
+  part.floats = weights, part.floats_len = 2, part.stride = 1;
+  CHECK_OK(damo_step_lookup(step, &part, 1));
+  /* key 5 was seen four times by now, key 6 twice */
+  CHECK_OK(damo_storage_row_count(storage, 0, &rows));
+  CHECK(rows == 1);
+  CHECK_OK(damo_storage_stat(storage, "rows_read", &read));
+  CHECK(read == 6);
+  CHECK_OK(damo_embedding_lookup_counted(embedding, NULL, 0, NULL, 0, NULL, 0));
+
+  damo_step_free(step);
+  damo_embedding_free(embedding);
+  damo_storage_free(storage);
+  damo_filter_free(filter);
+  damo_initializer_free(ones);
+  damo_optimizer_free(sgd);
+  damo_params_free(counting);
+}
+
 int main(int argc, char **argv) {
   CHECK(argc == 2);
   shards_are_fixed();
@@ -257,5 +330,6 @@ int main(int argc, char **argv) {
   misuse_of_keys_is_refused();
   misuse_of_rows_is_refused();
   two_storages_are_as_one(argv[1]);
+  occurrences_count(argv[1]);
   return 0;
 }

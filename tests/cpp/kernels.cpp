@@ -37,6 +37,24 @@ void keys_are_divided() {
   CHECK(again.keys.empty() && (again.starts == std::vector<std::uint64_t>{0, 0, 0}));
 }
 
+// What is sent once counts as often as it occurs.
+void occurrences_count() {
+  const damo::storage storage("counted");
+  const damo::embedding group(storage, damo::optimizer("sgd"), damo::initializer("ones"), 2);
+  const damo::partitioned_keys part = damo::keys_partition({5, 6, 5, 5});
+  CHECK(group.lookup_counted(part.keys, part.occurrences) == std::vector<float>(4, 1));
+  CHECK(storage.stat("rows_read") == 4);
+  damo::step step(storage);
+  CHECK(step.add_counted(group, part.keys, part.occurrences) == 0 && step.rows() == 2);
+  std::vector<float> rows(4);
+  step.lookup(rows);
+  CHECK(rows == std::vector<float>(4, 1) && storage.stat("rows_read") == 8);
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "damo_embedding_lookup_counted: occurrences_len is 1",
+         [&] { group.lookup_counted({5, 6}, std::vector<std::uint32_t>{2}); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "damo_step_add_keys_counted: occurrences[1] of key 6",
+         [&] { step.add_counted(group, {5, 6}, std::vector<std::uint32_t>{2, 0}); });
+}
+
 // Two features of two columns each, in one matrix, filled by two threads.
 void rows_are_columns_of_a_matrix() {
   const std::vector<float> users{1, 2, 3, 4}, items{5, 6, 7, 8};
@@ -80,6 +98,7 @@ void what_is_wrong_throws() {
 
 int main() {
   keys_are_divided();
+  occurrences_count();
   rows_are_columns_of_a_matrix();
   what_is_wrong_throws();
 }

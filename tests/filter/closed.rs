@@ -104,7 +104,7 @@ fn closing_says_what_is_there_whatever_was_done() {
         match round {
             0 => filter.add(0, 7, 1).unwrap(),
             1 => filter.add_batch(0, &keys, 1).unwrap(),
-            _ => filter.count(0, &keys, None, &mut admitted).unwrap(),
+            _ => filter.count(0, (&keys, None), None, &mut admitted).unwrap(),
         }
         drop(filter);
         assert_eq!(version(&path), 2);

@@ -86,7 +86,7 @@ fn random_additions_agree_with_a_map() {
             _ => {
                 let skipped = batch[0];
                 let mut admitted = vec![9; len];
-                filter.count(group, &batch, Some(skipped), &mut admitted).unwrap();
+                filter.count(group, (&batch, None), Some(skipped), &mut admitted).unwrap();
                 for key in batch.iter().filter(|key| **key != skipped) {
                     *map.entry((group, *key)).or_default() += 1;
                 }

@@ -5,6 +5,7 @@ mod beside_deletes;
 mod closed;
 #[path = "../common/mod.rs"]
 mod common;
+mod counted;
 mod counting;
 mod counts;
 mod crash;

@@ -34,7 +34,7 @@ const NOUNS: [&str; 24] = [
 
 /// Where a function of a storage or embedding is at work, from src on, if no file has its verb's
 /// name.
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 14] = [
     ("damo_storage_new", "storage/open.rs"),
     ("damo_storage_free", "storage/mod.rs"),
     ("damo_storage_load_from_checkpoint", "storage/checkpoint/load.rs"),
@@ -44,6 +44,7 @@ const ELSEWHERE: [(&str, &str); 13] = [
     ("damo_storage_import_report", "storage/import/report.rs"),
     ("damo_embedding_new", "embedding/mod.rs"),
     ("damo_embedding_free", "embedding/mod.rs"),
+    ("damo_embedding_lookup_counted", "embedding/lookup_counted.rs"),
     ("damo_embedding_group", "embedding/mod.rs"),
     ("damo_embedding_step", "embedding/step.rs"),
     ("damo_embedding_set_filter", "embedding/admission.rs"),

@@ -45,7 +45,7 @@ impl Done {
 /// # Errors
 /// `OUT_OF_MEMORY`.
 pub(super) fn held_back(batch: KeyBatch<'_>, admitted: &[u8]) -> Result<Vec<i64>> {
-    let KeyBatch { keys, padding } = batch;
+    let KeyBatch { keys, padding, .. } = batch;
     let mut held_back = room_for(keys.len())?;
     let unadmitted = keys.iter().zip(admitted).filter(|(_, admitted)| **admitted == 0);
     held_back.extend(unadmitted.map(|(key, _)| *key).filter(|key| Some(*key) != padding));
@@ -151,7 +151,7 @@ impl OpenGroup {
         gradients: Gradients<'_>,
         held_back: &[i64],
     ) -> Result<Box<Dedup>> {
-        let Gradients { batch: KeyBatch { keys, padding }, floats, duplicates } = gradients;
+        let Gradients { batch: KeyBatch { keys, padding, .. }, floats, duplicates } = gradients;
         let mut without_row = room_for(held_back.len())?;
         let found = self.load(&Loaned::new(engine), held_back, Absent::Skip, None)?;
         let with_found = held_back.iter().zip(found);
@@ -166,7 +166,7 @@ impl OpenGroup {
                 return Err(self.first_wrong(gradients).into());
             }
         }
-        let batch = KeyBatch { keys: &kept_keys, padding };
+        let batch = KeyBatch { keys: &kept_keys, padding, occurrences: None };
         let kept = Gradients { batch, floats: &kept, duplicates };
         self.merged_gradients(engine, kept).map_err(|error| {
             // The position is that in the whole batch.

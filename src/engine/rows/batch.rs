@@ -9,6 +9,8 @@ pub(crate) struct KeyBatch<'a> {
     pub(crate) keys: &'a [i64],
     /// A key that never has a row.
     pub(crate) padding: Option<i64>,
+    /// How often each key occurs; None: once. Only what reads rows looks at it, for statistics.
+    pub(crate) occurrences: Option<&'a [u32]>,
 }
 
 /// The gradients of a call.
@@ -25,6 +27,31 @@ pub(crate) struct Gradients<'a> {
 impl<'a> KeyBatch<'a> {
     /// Keys of which none is the padding key.
     pub(crate) fn without_padding(keys: &'a [i64]) -> KeyBatch<'a> {
-        KeyBatch { keys, padding: None }
+        KeyBatch { keys, padding: None, occurrences: None }
+    }
+
+    /// How often all keys occur together.
+    pub(crate) fn count(&self) -> u64 {
+        match self.occurrences {
+            None => self.keys.len() as u64,
+            Some(numbers) => numbers.iter().map(|number| u64::from(*number)).sum(),
+        }
+    }
+
+    /// How often the keys at these positions occur together.
+    pub(super) fn count_at(&self, positions: impl Iterator<Item = usize>) -> u64 {
+        match self.occurrences {
+            None => positions.count() as u64,
+            Some(numbers) => positions.map(|position| u64::from(numbers[position])).sum(),
+        }
+    }
+
+    /// The pieces of so many keys.
+    pub(super) fn chunks(self, len: usize) -> impl Iterator<Item = KeyBatch<'a>> {
+        let mut occurrences = self.occurrences.map(|numbers| numbers.chunks(len));
+        self.keys.chunks(len).map(move |keys| {
+            let occurrences = occurrences.as_mut().and_then(Iterator::next);
+            KeyBatch { keys, occurrences, ..self }
+        })
     }
 }

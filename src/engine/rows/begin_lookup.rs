@@ -47,7 +47,7 @@ impl OpenGroup {
             sources.note(part);
             self.note_part(part, moment)
         })?;
-        let misses: usize = dedup.parts.iter().map(|part| part.misses).sum();
+        let misses: u64 = dedup.parts.iter().map(|part| part.misses).sum();
         if misses > 0 {
             self.load_missing(engine, &call, &mut dedup.parts, Absent::Skip)?;
             dedup.each(&engine.pool, |part| {
@@ -57,7 +57,7 @@ impl OpenGroup {
         }
         sources.spread(&engine.pool, &dedup.parts, self.dim, weights, None)?;
         dedup.sources = sources;
-        self.count_keys(engine, batch.keys.len(), misses);
+        self.count_keys(engine, batch.count(), misses);
         Ok(Some(BegunLookup { dedup, content }))
     }
 
@@ -85,7 +85,7 @@ impl OpenGroup {
             }
         }
         if !part.missing.is_empty() {
-            part.count_misses();
+            part.count_misses(None);
         }
         Ok(())
     }

@@ -21,11 +21,12 @@ impl OpenGroup {
     pub(super) fn read_few(
         &self,
         engine: &Engine,
-        KeyBatch { keys, padding }: KeyBatch<'_>,
+        batch: KeyBatch<'_>,
         weights: &mut [f32],
         mut found: Option<&mut [u8]>,
         absent: Absent,
-    ) -> Result<usize> {
+    ) -> Result<u64> {
+        let KeyBatch { keys, padding, .. } = batch;
         let cutoff = engine.expiry.cutoff();
         let mut missing = Vec::new();
         let guard = crossbeam_epoch::pin();
@@ -53,7 +54,7 @@ impl OpenGroup {
             }
         }
         drop(guard);
-        let misses = missing.len();
+        let misses = batch.count_at(missing.iter().map(|(_, position)| *position));
         if misses > 0 && absent == Absent::Create {
             self.make_few(engine, &mut missing, weights, found.as_deref_mut())?;
         }

@@ -51,7 +51,7 @@ impl OpenGroup {
         let sources = &dedup.sources;
         let changed =
             sources.spread_changed(&engine.pool, &dedup.parts, self.dim, weights, positions)?;
-        self.count_keys(engine, dedup.keys().len(), misses);
+        self.count_keys(engine, dedup.keys().len() as u64, misses);
         Ok(changed)
     }
 
@@ -98,7 +98,7 @@ impl OpenGroup {
         if part.missing.is_empty() {
             return Ok(());
         }
-        part.count_misses();
+        part.count_misses(None);
         self.make_missing(part, moment)
     }
 }

@@ -43,24 +43,23 @@ impl OpenGroup {
     ) -> Result<()> {
         let mut misses = 0;
         let mut found = found.as_mut().map(|found| found.chunks_mut(MAX_KEYS));
-        let pieces = batch.keys.chunks(MAX_KEYS).zip(weights.chunks_mut(MAX_KEYS * self.dim));
-        for (keys, weights) in pieces {
+        let pieces = batch.chunks(MAX_KEYS).zip(weights.chunks_mut(MAX_KEYS * self.dim));
+        for (batch, weights) in pieces {
             let found = found.as_mut().and_then(Iterator::next);
-            let batch = KeyBatch { keys, ..batch };
-            misses += match keys.len() <= FEW {
+            misses += match batch.keys.len() <= FEW {
                 true => self.read_few(engine, batch, weights, found, absent)?,
                 false => self.read_many(engine, batch, weights, found, absent)?,
             };
         }
-        self.count_keys(engine, batch.keys.len(), misses);
+        self.count_keys(engine, batch.count(), misses);
         Ok(())
     }
 
     /// Counts keys as cache hits or misses.
-    pub(super) fn count_keys(&self, engine: &Engine, keys: usize, misses: usize) {
+    pub(super) fn count_keys(&self, engine: &Engine, keys: u64, misses: u64) {
         let counters = engine.counters.own();
-        counters.cache_misses.fetch_add(misses as u64, Ordering::Relaxed);
-        counters.cache_hits.fetch_add((keys - misses) as u64, Ordering::Relaxed);
+        counters.cache_misses.fetch_add(misses, Ordering::Relaxed);
+        counters.cache_hits.fetch_add(keys - misses, Ordering::Relaxed);
     }
 
     /// As [`OpenGroup::read`]: finds each distinct key once, and then spreads the rows. Returns how
@@ -72,7 +71,7 @@ impl OpenGroup {
         weights: &mut [f32],
         found: Option<&mut [u8]>,
         absent: Absent,
-    ) -> Result<usize> {
+    ) -> Result<u64> {
         let call = engine.pool.begin_work(batch.keys.len());
         let moment = engine.moment();
         let mut dedup = self.dedup(engine, batch)?;
@@ -84,7 +83,7 @@ impl OpenGroup {
         }
         dedup.each(&engine.pool, |part| {
             sources.note(part);
-            self.read_part(part, moment, absent == Absent::Create)
+            self.read_part(part, batch.occurrences, (moment, absent == Absent::Create))
         })?;
         let misses = dedup.parts.iter().map(|part| part.misses).sum();
         let created: u64 = dedup.parts.iter().map(|part| part.created).sum();
@@ -99,7 +98,12 @@ impl OpenGroup {
 
     /// Copies the rows of a part that are resident. If it `creates`, it makes rows for keys that
     /// have none, unless that takes a look at the disk.
-    fn read_part(&self, part: &mut Part, moment: Moment<'_>, creates: bool) -> Result<()> {
+    fn read_part(
+        &self,
+        part: &mut Part,
+        occurrences: Option<&[u32]>,
+        (moment, creates): (Moment<'_>, bool),
+    ) -> Result<()> {
         part.begin_reading(self.dim)?;
         let Part { runs, keys, places, floats, has_row, missing, .. } = part;
         let lines = self.weight_lines();
@@ -123,7 +127,7 @@ impl OpenGroup {
         if part.missing.is_empty() {
             return Ok(());
         }
-        part.count_misses();
+        part.count_misses(occurrences);
         if creates { self.make_missing(part, moment) } else { Ok(()) }
     }
 

@@ -64,7 +64,7 @@ pub(super) struct Part {
     /// A lookup's keys that are not resident, as indexes in `keys`.
     pub(super) missing: Vec<u32>,
     /// How often they occur.
-    pub(super) misses: usize,
+    pub(super) misses: u64,
     /// Rows that a lookup made.
     pub(super) created: u64,
     /// The key of each step; empty when each key has one step.
@@ -257,10 +257,17 @@ impl Part {
         reserve(&mut self.missing, self.keys.len())
     }
 
-    /// Counts how often the missing keys occur.
-    pub(super) fn count_misses(&mut self) {
-        let is_missing = |index: &&u32| !self.has_row[**index as usize];
-        self.misses = self.indexes.iter().filter(is_missing).count();
+    /// Counts how often the missing keys occur. `occurrences` are those of the batch's keys; None:
+    /// each occurs once for each time it is given.
+    pub(super) fn count_misses(&mut self, occurrences: Option<&[u32]>) {
+        let given = self.indexes.iter().zip(&self.positions);
+        let missing = given.filter(|(index, _)| !self.has_row[**index as usize]);
+        self.misses = match occurrences {
+            None => missing.count() as u64,
+            Some(numbers) => {
+                missing.map(|(_, position)| u64::from(numbers[*position as usize])).sum()
+            }
+        };
     }
 
     /// Sets the weights of a key that has a row.

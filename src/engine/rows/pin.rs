@@ -51,7 +51,7 @@ impl OpenGroup {
             }
         }
         copies.finish()?;
-        self.count_keys(engine, batch.keys.len(), misses);
+        self.count_keys(engine, batch.count(), misses as u64);
         Ok(())
     }
 

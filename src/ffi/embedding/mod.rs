@@ -4,6 +4,7 @@
 mod begin_lookup;
 mod finish_lookup;
 mod lookup;
+mod lookup_counted;
 mod peek;
 mod prefetch;
 
@@ -37,6 +38,7 @@ pub use group::*;
 pub use insert::*;
 pub use insert_records::*;
 pub use lookup::*;
+pub use lookup_counted::*;
 pub use peek::*;
 pub use prefetch::*;
 pub use record::*;

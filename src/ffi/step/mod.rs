@@ -2,6 +2,7 @@
 
 // In the order of the header. rustfmt sorts only what has no blank line in between.
 mod add_keys;
+mod add_keys_counted;
 
 mod add_bags;
 
@@ -21,6 +22,7 @@ use crate::step::Step;
 
 pub use add_bags::*;
 pub use add_keys::*;
+pub use add_keys_counted::*;
 pub use apply_gradients::*;
 pub use clear::*;
 pub use gradient_norm::*;

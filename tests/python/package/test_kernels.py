@@ -5,7 +5,7 @@ import unittest
 import numpy as np
 
 import damo
-from support import CHECKOUT, Case
+from support import CHECKOUT, Case, floats
 
 GOLDEN = CHECKOUT / "tests" / "golden" / "key_shards.txt"
 
@@ -136,6 +136,75 @@ class Rows(Case):
             if key in whole:
                 np.testing.assert_array_equal(of.record(key).state, whole.record(key).state)
                 np.testing.assert_array_equal(of.record(key).weights, whole.record(key).weights)
+
+    def test_occurrences_count(self):
+        table = self.storage()
+        users = [
+            table.embedding(
+                name,
+                dim=4,
+                optimizer=damo.Adam(),
+                initializer=damo.Uniform(),
+                filter=damo.Filter(self.path(f"{name}.filter"), capacity=1000, count=4),
+            )
+            for name in ("sent once", "whole")
+        ]
+        random = np.random.default_rng(3)
+        for _ in range(20):
+            keys = random.integers(0, 60, 50)
+            part = damo.keys_partition(keys)
+            rows, expected = floats(len(part.keys), 4), users[1].lookup(keys)
+            before = table.stats()["rows_read"]
+            found = users[0].lookup(part.keys, occurrences=part.occurrences, out=rows)
+            self.assertIs(found, rows)
+            self.assertEqual(table.stats()["rows_read"], before + 50)
+            # The groups have numbers of their own, so their first weights differ.
+            self.assertEqual(expected.shape, (50, 4))
+            peeks = [one.peek(part.keys)[1] for one in users]
+            np.testing.assert_array_equal(*peeks)
+        self.assertTrue(0 < len(users[0]) == len(users[1]))
+
+    def test_occurrences_of_a_step_count(self):
+        table = self.storage()
+        both = {
+            name: table.embedding(
+                name, dim=2, optimizer=damo.SGD(lr=1.0), initializer=damo.Ones()
+            )
+            for name in ("user", "item")
+        }
+        step = table.step(both, pooling={"item": "sum"})
+        given = {"user": [5, 6], "item": ([1, 2], [0, 1])}
+        rows = step.lookup(given, occurrences={"user": [3, 1]})
+        np.testing.assert_array_equal(rows["user"], floats(2, 2))
+        self.assertEqual(table.stats()["rows_read"], 4 + 2)
+        step.peek(given, occurrences={"user": np.array([2, 2], np.uint32)}, out=rows)
+        self.assertEqual(table.stats()["rows_read"], 6 + 4 + 2)
+        step.apply_gradients(rows)
+        np.testing.assert_array_equal(both["user"].peek([5, 6])[0], np.zeros((2, 2)))
+        for occurrences, kind, words in (
+            ([3, 1], TypeError, ["occurrences", "dict", "list"]),
+            ({"users": [3, 1]}, ValueError, ["'users'", "'user'"]),
+            ({"item": [3, 1]}, ValueError, ["'item'", "without a pooling", "'user'"]),
+            ({"user": [3]}, ValueError, ["'user'", "occurrences has shape (1,)", "(2,)"]),
+            ({"user": [3, 0]}, ValueError, ["'user'", "0 to 3", "1..4294967295"]),
+            ({"user": [3, 2.5]}, TypeError, ["'user'", "occurrences", "integer"]),
+        ):
+            with self.subTest(occurrences=occurrences):
+                for read in (step.lookup, step.peek):
+                    self.assert_fails(kind, words, read, given, occurrences=occurrences)
+        step.close()
+
+    def test_wrong_occurrences(self):
+        users = self.users()
+        fails = lambda kind, words, occurrences: self.assert_fails(
+            kind, words, users.lookup, [7, 8], occurrences=occurrences
+        )
+        fails(ValueError, ["occurrences has shape (1,)", "(2,)"], [1])
+        fails(ValueError, ["occurrences has 0 to 1", "1..4294967295"], [1, 0])
+        fails(ValueError, ["occurrences has 1 to 4294967296"], [1, 2**32])
+        fails(TypeError, ["occurrences", "integer"], [1.5, 1])
+        fails(TypeError, ["occurrences", "bool"], [1, True])
+        self.assertEqual(len(users), 0)
 
 
 if __name__ == "__main__":
