@@ -83,6 +83,8 @@ class Storage(Handle):
     default). "power": also if the machine loses power. "checkpoint": only what flush, checkpoint or
     close has written; the fastest.
     threads: how many share the work of a large call (the number of cores).
+    readers: how many threads wait for the disk at most, 1..1024 (64). A process with several
+    storages may divide 64 by their number. With 1 each call reads for itself.
     read_only: True changes nothing in the directory, which may be open in another process, a
     checkpoint, or without write permission. Calls that change rows raise damo.NotSupportedError.
 
@@ -101,6 +103,7 @@ class Storage(Handle):
         cache_bytes: SupportsIndex | None = None,
         durability: Durability | None = None,
         threads: SupportsIndex | None = None,
+        readers: SupportsIndex | None = None,
         read_only: bool = False,
     ) -> None:
         self.path = os.path.abspath(os.fsdecode(os.fspath(path)))
@@ -110,6 +113,7 @@ class Storage(Handle):
                 "cache_bytes": cache_bytes,
                 "durability": durability,
                 "threads": threads,
+                "readers": readers,
                 "read_only": read_only,
             }
         )

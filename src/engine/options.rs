@@ -21,6 +21,8 @@ pub struct StorageOptions {
     pub(crate) durability: Durability,
     /// Threads for work inside the library.
     pub(crate) threads: usize,
+    /// The most threads that read rows from disk.
+    pub(crate) readers: usize,
     /// Nothing in the directory changes.
     pub(crate) read_only: bool,
 }

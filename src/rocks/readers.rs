@@ -1,7 +1,8 @@
 //! Reads rows from disk with many reads in flight.
 //!
 //! RocksDB reads one block after the other, and a disk is fastest with many reads at once. So
-//! threads read, each a part of a batch's sorted keys. They are made when they are first needed.
+//! threads read, each a part of a batch's sorted keys. They are made when they are first needed. A
+//! storage that may have one reader has no thread for it: calls read for themselves.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
@@ -16,8 +17,6 @@ use crate::locks::{Condvar, Mutex};
 use crate::memory::{filled, room_for};
 use crate::threads;
 
-/// The most reads in flight. An NVMe disk needs more than 32 to show what it can do.
-const MAX_THREADS: usize = 64;
 /// Keys that one thread reads at a time. Few, so that all threads have some of a small batch; not
 /// more, so that a large batch does not wait for its slowest part.
 const MIN_PART: usize = 8;
@@ -37,10 +36,11 @@ struct Shared {
     ready: Condvar,
 }
 
-#[derive(Default)]
 pub(crate) struct Readers {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The most reads in flight.
+    most: usize,
 }
 
 /// What was read for consecutive keys.
@@ -72,6 +72,11 @@ impl ReadBatch {
 }
 
 impl Readers {
+    /// At most `most` threads; none if that is 1.
+    pub(crate) fn new(most: usize) -> Readers {
+        Readers { shared: Arc::default(), threads: Mutex::default(), most }
+    }
+
     /// Reads the rows of ascending `keys` of a group.
     ///
     /// # Errors
@@ -84,9 +89,9 @@ impl Readers {
         row_len: usize,
     ) -> Result<ReadBatch> {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
-        let part_len = keys.len().div_ceil(MAX_THREADS).clamp(MIN_PART, MAX_PART);
+        let part_len = keys.len().div_ceil(self.most).clamp(MIN_PART, MAX_PART);
         let count = keys.len().div_ceil(part_len);
-        if count <= 1 || self.make_threads(count) == 0 {
+        if count <= 1 || self.most == 1 || self.make_threads(count) == 0 {
             let parts: Result<Vec<_>> =
                 keys.chunks(part_len).map(|part| read_part(rocks, group, part, row_len)).collect();
             return Ok(ReadBatch { part_len, row_len, parts: parts? });
@@ -130,7 +135,7 @@ impl Readers {
     /// Makes threads until there are `wanted`, or the most; returns how many there are.
     fn make_threads(&self, wanted: usize) -> usize {
         let mut threads = self.threads.lock();
-        while threads.len() < wanted.min(MAX_THREADS) {
+        while threads.len() < wanted.min(self.most) {
             let shared = Arc::clone(&self.shared);
             let name = format!("damo-reader-{}", threads.len());
             // Reading needs little stack. So many stacks of the usual size would frighten people

@@ -162,7 +162,7 @@ fn make_engine(
         counters: Counters::default(),
         budget: Arc::new(budget),
         pool: Pool::new(options.threads)?,
-        readers: Readers::default(),
+        readers: Readers::new(options.readers),
         writer: Signal::default(),
         journal: OnceLock::new(),
         last_seqno: AtomicSeqno::default(),

@@ -12,6 +12,8 @@ const DURABILITIES: [(&str, Durability); 3] = [
 ];
 const DEFAULT_CACHE_BYTES: i64 = 1 << 30;
 const MIN_CACHE_BYTES: i64 = 64 << 10;
+/// An NVMe disk needs more than 32 reads in flight to show what it can do.
+const DEFAULT_READERS: i64 = 64;
 
 impl StorageOptions {
     /// # Errors
@@ -24,12 +26,14 @@ impl StorageOptions {
         let durability = reader.choice("durability", 0, &DURABILITIES.map(|(word, _)| word))?;
         let threads =
             reader.int("threads", cores.min(MAX_THREADS as i64), 1, MAX_THREADS as i64)?;
+        let readers = reader.int("readers", DEFAULT_READERS, 1, MAX_THREADS as i64)?;
         let read_only = reader.bool("read_only", false)?;
         reader.finish()?;
         Ok(StorageOptions {
             cache_bytes: cache_bytes as usize,
             durability: DURABILITIES[durability].1,
             threads: threads as usize,
+            readers: readers as usize,
             read_only,
         })
     }

@@ -1,5 +1,5 @@
-//! The bound of memory, and calls that get none. Each test runs itself again: limits and
-//! measurements are a whole process's.
+//! The bounds of memory and of threads, and calls that get no memory. Each test runs itself again:
+//! limits and measurements are a whole process's.
 
 mod address_space;
 mod bound;
@@ -7,3 +7,4 @@ mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod merge_threads;
+mod readers;

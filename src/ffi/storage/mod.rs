@@ -72,8 +72,11 @@ pub struct damo_storage {
 ///                   "checkpoint": only what damo_storage_flush or closing has written is sure to
 ///                   survive; the fastest
 ///     threads       threads that share the work of a large call, 1..1024 (the number of cores).
-///                   Beside them there are one that writes, one that prefetches, up to 64 that wait
-///                   for the disk, and RocksDB's
+///                   Beside them there are one that writes, one that prefetches, the readers, and
+///                   RocksDB's
+///     readers       the most threads that wait for the disk, 1..1024 (64). They are made when
+///                   calls need rows that are not in memory. With 1 such a call reads for itself.
+///                   A process with several storages may divide 64 by their number
 ///     read_only     true: nothing in data_dir is changed, see below (false)
 /// ```
 ///

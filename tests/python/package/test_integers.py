@@ -13,7 +13,7 @@ from support import Case, floats
 from shared.integers import BOOLS, FLOATS, OTHERS, TWOS, Index
 
 # Parameters and options: the library compares the types of bools, floats and strings itself.
-PARAMETERS = {"threads", "capacity", "decay_steps", "seed", "min_count"}
+PARAMETERS = {"threads", "readers", "capacity", "decay_steps", "seed", "min_count"}
 
 
 class Integers(Case):
@@ -33,6 +33,7 @@ class Integers(Case):
         return {
             "ttl": lambda value: opened(ttl=value),
             "threads": lambda value: opened(threads=value),
+            "readers": lambda value: opened(readers=value),
             "dim": lambda value: made(dim=value),
             "group": lambda value: storage.embedding(value, dim=4, optimizer=sgd),
             "padding_key": lambda value: made(padding_key=value),
