@@ -13,10 +13,15 @@ use super::write::write_all_at;
 use crate::error::Result;
 use crate::seqno::Seqno;
 
+/// The entry of a configuration: its id, the head and the description.
+pub(super) type ConfigEntry = (u32, [u8; ENTRY_HEADER_LEN], Arc<[u8]>);
+
 /// A call's entries, whose bytes are reserved.
 pub(super) struct Entries<'a> {
     /// Those of configurations that this segment does not have yet.
-    pub(super) configs: Vec<([u8; ENTRY_HEADER_LEN], Arc<[u8]>)>,
+    pub(super) configs: Vec<ConfigEntry>,
+    /// Room for where each of these begins.
+    pub(super) begins: Vec<u64>,
     pub(super) head: [u8; ENTRY_HEADER_LEN],
     pub(super) payload: &'a Payload<'a>,
     pub(super) seqno: Seqno,
@@ -44,7 +49,7 @@ impl Entries<'_> {
             map.copy(at, bytes);
             at += bytes.len() as u64;
         };
-        for (head, description) in &self.configs {
+        for (_, head, description) in &self.configs {
             put(head);
             put(description);
         }
@@ -61,9 +66,10 @@ impl Entries<'_> {
 
     /// Writes them into the file. The mapping shows what was written.
     fn write(&self, file: &File) -> io::Result<()> {
-        let of_configs = 2 * self.configs.len();
-        let mut pieces = Vec::with_capacity(of_configs + self.payload.count() + 2);
-        for (head, description) in &self.configs {
+        let mut pieces = Vec::new();
+        let count = 2 * self.configs.len() + self.payload.count() + 2;
+        pieces.try_reserve_exact(count).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        for (_, head, description) in &self.configs {
             pieces.extend([IoSlice::new(head), IoSlice::new(description)]);
         }
         pieces.push(IoSlice::new(&self.head));
@@ -72,10 +78,9 @@ impl Entries<'_> {
     }
 
     /// Where the entries of the configurations and the call's own begin.
-    pub(super) fn begins(&self) -> (Vec<u64>, u64) {
-        let mut at = self.at;
-        let mut of_configs = Vec::with_capacity(self.configs.len());
-        for (head, description) in &self.configs {
+    pub(super) fn begins(&mut self) -> (Vec<u64>, u64) {
+        let (mut at, mut of_configs) = (self.at, std::mem::take(&mut self.begins));
+        for (_, head, description) in &self.configs {
             of_configs.push(at);
             at += (head.len() + description.len()) as u64;
         }

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::begun::{Begun, Entries, InOrder, Left, Transfer};
+use super::begun::{Begun, ConfigEntry, Entries, InOrder, Left, Transfer};
 use super::entry::{ENTRY_HEADER_LEN, Head, encode_end, encode_head, end_word};
 use super::mapped::{ALWAYS_COPIED, Flight, Mapped, SEGMENT_BYTES};
 use super::names::failed;
@@ -17,7 +17,14 @@ use super::shared::{Shared, State};
 use super::write::write_all_at;
 use crate::error::{Error, Result};
 use crate::locks::MutexGuard;
+use crate::memory::{reserve, room_for};
 use crate::seqno::Seqno;
+
+/// Memory for what is noted of a call as it gets its number.
+struct Memory {
+    configs: Vec<ConfigEntry>,
+    begins: Vec<u64>,
+}
 
 /// Entries up to this length are copied with the lock held. The copy is short, and whoever
 /// publishes the call before publishes these, too.
@@ -69,13 +76,15 @@ impl Shared {
         if mapped.reserved >= SEGMENT_BYTES {
             return self.rotate_when_quiet(state).map(|()| None);
         }
-        let (needed, ready) = (mapped.reserved + state.len_of(head, payload)?, mapped.ready);
+        let (len, new_configs) = state.len_of(head, payload)?;
+        let (needed, ready) = (mapped.reserved + len, mapped.ready);
         // The entry that ends the segment has room, too.
         let needed = needed + ENTRY_HEADER_LEN as u64;
         if needed > ready {
             return self.make_room(state, needed).map(|()| None);
         }
-        let entries = state.reserve(&order.complete(head)?, payload);
+        let memory = state.set_memory_aside(new_configs)?;
+        let mut entries = state.reserve(&order.complete(head)?, payload, memory);
         let Some(mapped) = &mut state.current.mapped else { return Ok(None) };
         let (seqno, begins, end) = (entries.seqno, entries.begins(), entries.at + entries.len);
         let is_written = entries.len <= COPIED_AT_ONCE;
@@ -137,27 +146,45 @@ impl State {
         !self.room.is_preparing && self.current.mapped.as_ref().is_none_or(Mapped::is_quiet)
     }
 
-    /// The bytes of a call's entries.
-    pub(super) fn len_of(&self, head: &Head, payload: &Payload<'_>) -> Result<u64> {
-        let mut len = ENTRY_HEADER_LEN as u64 + payload.sum.1;
+    /// The bytes of a call's entries, and how many of these are of configurations.
+    pub(super) fn len_of(&self, head: &Head, payload: &Payload<'_>) -> Result<(u64, usize)> {
+        let (mut len, mut new) = (ENTRY_HEADER_LEN as u64 + payload.sum.1, 0);
         for config in payload.configs_with(head) {
             let (_, description) = self.config(*config)?;
             if !self.current.configs.contains(config) {
                 len += (ENTRY_HEADER_LEN + description.len()) as u64;
+                new += 1;
             }
         }
-        Ok(len)
+        Ok((len, new))
+    }
+
+    /// Sets memory aside for a call's entries, so many of them of configurations. Once the call has
+    /// its number, nothing fails for want of memory.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    fn set_memory_aside(&mut self, new_configs: usize) -> Result<Memory> {
+        reserve(&mut self.current.configs, new_configs)?;
+        let flights = self.current.mapped.as_mut().map(|mapped| mapped.flights.try_reserve(1));
+        if flights.is_some_and(|reserved| reserved.is_err()) {
+            return Err(Error::out_of_memory("a call under way cannot be noted".to_owned()));
+        }
+        Ok(Memory { configs: room_for(new_configs)?, begins: room_for(new_configs)? })
     }
 
     /// Reserves the bytes of a call, for which there is room, and gives it its sequence number.
-    fn reserve<'a>(&mut self, head: &Head, payload: &'a Payload<'a>) -> Entries<'a> {
+    fn reserve<'a>(
+        &mut self,
+        head: &Head,
+        payload: &'a Payload<'a>,
+        Memory { mut configs, begins }: Memory,
+    ) -> Entries<'a> {
         let seqno = self.given.next();
         let mut len = ENTRY_HEADER_LEN as u64 + payload.sum.1;
-        let configs = self.new_configs(head, payload, seqno);
+        self.add_new_configs(head, payload, seqno, &mut configs);
         self.current.configs.extend(configs.iter().map(|(config, ..)| *config));
-        let entries = configs.into_iter().map(|(_, head, description)| (head, description));
-        let configs: Vec<_> = entries.collect();
-        len += configs.iter().map(|(head, text)| (head.len() + text.len()) as u64).sum::<u64>();
+        len += configs.iter().map(|(_, head, text)| (head.len() + text.len()) as u64).sum::<u64>();
         self.given = seqno;
         let (at, way) = self.current.mapped.as_mut().map_or((0, Transfer::Written), |mapped| {
             let at = mapped.reserved;
@@ -182,7 +209,7 @@ impl State {
             Transfer::CopiedByMany | Transfer::Written => self.room.taken.written += len,
         }
         let head = encode_head(head, seqno, payload.sum);
-        Entries { configs, head, payload, seqno, at, len, way }
+        Entries { configs, begins, head, payload, seqno, at, len, way }
     }
 
     /// Makes everything up to `end` part of the journal; `last` is the last call in it.

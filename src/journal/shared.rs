@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::entry::{self, CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_head};
+use super::begun::ConfigEntry;
+use super::entry::{self, CallKind, Head, checksum, encode_head};
 use super::mapped::SEGMENT_BYTES;
 use super::names::failed;
 use super::payload::Payload;
@@ -15,6 +16,7 @@ use super::segment::{AppendError, Segment};
 use super::spare::{self, Spare, Spares};
 use crate::error::{Error, Result};
 use crate::locks::{Condvar, Mutex};
+use crate::memory::{reserve, room_for};
 use crate::seqno::{AtomicSeqno, Seqno};
 
 /// How entries get into the files.
@@ -224,14 +226,15 @@ impl State {
         known.ok_or_else(|| Error::bug(format!("configuration {config} was not announced")))
     }
 
-    /// The entries of configurations that a call was made with and the segment does not have yet:
-    /// the configuration, the header, the description.
-    pub(super) fn new_configs(
+    /// Adds the entries of configurations that a call was made with and the segment does not have
+    /// yet, to a list that has room for them.
+    pub(super) fn add_new_configs(
         &self,
         head: &Head,
         payload: &Payload<'_>,
         seqno: Seqno,
-    ) -> Vec<(u32, [u8; ENTRY_HEADER_LEN], Arc<[u8]>)> {
+        entries: &mut Vec<ConfigEntry>,
+    ) {
         let configs = payload.configs_with(head).iter().copied();
         let new = configs.filter(|config| !self.current.configs.contains(config));
         let entry = |config| {
@@ -240,7 +243,7 @@ impl State {
             let sum = checksum(&[IoSlice::new(description)]);
             Some((config, encode_head(&head, seqno, sum), Arc::clone(description)))
         };
-        new.filter_map(entry).collect()
+        entries.extend(new.filter_map(entry));
     }
 
     pub(super) fn is_in_doubt(&self) -> bool {
@@ -262,10 +265,12 @@ impl State {
             self.rotate(journal)?;
         }
         let seqno = self.given.next();
-        self.len_of(head, payload)?;
-        let configs = self.new_configs(head, payload, seqno);
+        let (_, new_configs) = self.len_of(head, payload)?;
+        reserve(&mut self.current.configs, new_configs)?;
+        let mut configs = room_for(new_configs)?;
+        self.add_new_configs(head, payload, seqno, &mut configs);
         let entry_bytes = encode_head(head, seqno, payload.sum);
-        let mut pieces = Vec::with_capacity(2 * configs.len() + payload.count() + 2);
+        let mut pieces = room_for(2 * configs.len() + payload.count() + 2)?;
         for (_, head, description) in &configs {
             pieces.extend([IoSlice::new(head), IoSlice::new(description)]);
         }
