@@ -1,7 +1,7 @@
 //! Faults for tests of a journal's errors.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::seqno::Seqno;
 
@@ -11,11 +11,17 @@ pub(super) struct Faults {
     pub(super) disk: AtomicU64,
     /// The call that cannot be written.
     pub(super) unwritable: AtomicU64,
+    /// Whether no segment can be synced.
+    pub(super) unsyncable: AtomicBool,
 }
 
 impl Default for Faults {
     fn default() -> Faults {
-        Faults { disk: AtomicU64::new(u64::MAX), unwritable: AtomicU64::new(u64::MAX) }
+        Faults {
+            disk: AtomicU64::new(u64::MAX),
+            unwritable: AtomicU64::new(u64::MAX),
+            unsyncable: AtomicBool::new(false),
+        }
     }
 }
 
@@ -23,6 +29,13 @@ impl Faults {
     pub(super) fn check_room(&self, needed: u64) -> io::Result<()> {
         match needed > self.disk.load(Ordering::SeqCst) {
             true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn check_sync(&self) -> io::Result<()> {
+        match self.unsyncable.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("no disk")),
             false => Ok(()),
         }
     }

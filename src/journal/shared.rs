@@ -170,7 +170,7 @@ impl Shared {
             (file, state.current.path.clone(), self.last.load(Ordering::Acquire))
         };
         // Segments that were closed meanwhile have been synced by `rotate`.
-        match file.sync_data() {
+        match self.sync(&file) {
             Ok(()) => {
                 *synced = last;
                 Ok(())
@@ -181,6 +181,12 @@ impl Shared {
                 Err(error)
             }
         }
+    }
+
+    fn sync(&self, file: &fs::File) -> std::io::Result<()> {
+        #[cfg(test)]
+        self.faults.check_sync()?;
+        file.sync_data()
     }
 
     pub(super) fn rotate(&self) -> Result<Seqno> {

@@ -3,6 +3,7 @@
 mod concurrent;
 mod mapped;
 mod spares;
+mod step_faults;
 mod steps;
 mod written;
 
@@ -97,6 +98,20 @@ fn refused_with_zeros(path: &Path, zeroed: &[(usize, usize, usize)]) {
         fs::write(path, damaged).unwrap();
         refused(dir, path);
         assert_eq!(read(dir, true).unwrap().len(), calls, "{from} to {to}");
+    }
+}
+
+/// Counts how many calls were undone.
+#[derive(Default)]
+struct Undone(std::cell::Cell<u32>);
+
+impl InOrder for Undone {
+    fn complete(&self, head: &Head) -> Result<Head> {
+        Ok(*head)
+    }
+
+    fn take_back(&self) {
+        self.0.set(self.0.get() + 1);
     }
 }
 

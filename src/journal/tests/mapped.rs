@@ -268,20 +268,6 @@ fn a_journal_starts_over_and_ends_without_files() {
     assert!(is_empty(dir.path()).unwrap() && paths(dir.path()).is_empty());
 }
 
-/// Counts how many calls were undone.
-#[derive(Default)]
-struct Undone(std::cell::Cell<u32>);
-
-impl InOrder for Undone {
-    fn complete(&self, head: &Head) -> Result<Head> {
-        Ok(*head)
-    }
-
-    fn take_back(&self) {
-        self.0.set(self.0.get() + 1);
-    }
-}
-
 /// Calls that begin together and of which the first fails: each undoes what it did before anybody
 /// gets its number. A call whose caller panics fails, too.
 #[test]

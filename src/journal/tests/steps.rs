@@ -4,12 +4,12 @@ use super::*;
 
 /// What is read back: each call's number, group, step and rate, its keys and floats.
 #[derive(Default, Debug, PartialEq)]
-struct Found {
+pub(super) struct Found {
     configs: Vec<(u16, u32)>,
-    calls: Vec<Call>,
+    pub(super) calls: Vec<Call>,
 }
 
-type Call = (u64, u16, i64, f64, Vec<i64>, Vec<f32>);
+pub(super) type Call = (u64, u16, i64, f64, Vec<i64>, Vec<f32>);
 
 impl Replay for Found {
     fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()> {
@@ -37,7 +37,17 @@ impl Replay for Found {
 }
 
 /// Appends a step of groups with so many keys each, and tells what is to be read back.
-fn step(journal: &Journal, groups: &[(u16, usize)], found: &mut Found) -> Result<()> {
+pub(super) fn step(journal: &Journal, groups: &[(u16, usize)], found: &mut Found) -> Result<()> {
+    with_step(journal, groups, found, |head, payload| journal.append(head, payload))
+}
+
+/// As [`step`], where `append` makes the call.
+pub(super) fn with_step(
+    journal: &Journal,
+    groups: &[(u16, usize)],
+    found: &mut Found,
+    append: impl FnOnce(&Head, &Payload<'_>) -> Result<Seqno>,
+) -> Result<()> {
     let (mut sections, mut calls) = (Vec::new(), Vec::new());
     for &(group, count) in groups {
         let config = journal.announce(group, format!("{{\"group\":{group}}}").into_bytes());
@@ -59,7 +69,7 @@ fn step(journal: &Journal, groups: &[(u16, usize)], found: &mut Found) -> Result
     let payload = Payload::new(&pieces);
     let payload = payload.behind(&table, &configs);
     let head = Head { kind: CallKind::Step, group: 0, config: 0, step: 0, time: 2, rate: 0.0 };
-    let seqno = journal.append(&head, &payload)?.get();
+    let seqno = append(&head, &payload)?.get();
     found.calls.extend(
         calls
             .into_iter()
@@ -68,7 +78,7 @@ fn step(journal: &Journal, groups: &[(u16, usize)], found: &mut Found) -> Result
     Ok(())
 }
 
-const STARTS: [fn(&Path) -> Result<Journal>; 3] = [
+pub(super) const STARTS: [fn(&Path) -> Result<Journal>; 3] = [
     start,
     |dir| Journal::start_written(dir, Seqno::NONE),
     |dir| Journal::start(dir, Seqno::NONE, true),
