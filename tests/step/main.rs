@@ -4,6 +4,7 @@ mod callers;
 mod clip;
 #[path = "../common/mod.rs"]
 mod common;
+mod damaged;
 mod equal;
 mod refused;
 mod whole;
