@@ -55,6 +55,8 @@ pub enum Action {
     Refused(Vec<i64>, Vec<f32>),
     Insert(Vec<i64>, Vec<f32>),
     Delete(Vec<i64>),
+    /// Rows are pinned, this is added to each of their floats, and they are committed.
+    Commit(Vec<i64>, f32),
     SetStep(i64),
     Prefetch(Vec<i64>),
     Flush,
@@ -104,8 +106,14 @@ fn action(random: &mut ChaCha8Rng, dim: usize) -> Action {
         57..60 => Action::SetStep(random.random_range(0..1000)),
         60..63 => Action::Flush,
         63 => Action::Compact,
+        64..69 => Action::Commit(keys, change(random)),
         _ => Action::Apply(keys, floats),
     }
+}
+
+/// What is added to the floats of pinned rows. It makes no sum of squares negative.
+pub fn change(random: &mut ChaCha8Rng) -> f32 {
+    random.random_range(1..100) as f32 / 64.0
 }
 
 /// Half of the keys are from a few, so calls meet the same rows; the ends of the range are among

@@ -11,6 +11,7 @@ mod begun;
 mod common;
 mod history;
 mod kills;
+mod pins;
 mod random;
 mod reference;
 mod step_kills;

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::begun::Begun;
 use crate::common::{lookup, peek};
 use crate::history::{Action, SPECS, call, now};
+use crate::pins::Pins;
 use crate::reference::{Engine, Opening, Reference, bits, model, references};
 use crate::{seed, setting};
 
@@ -56,7 +57,7 @@ fn random_calls_agree_with_a_plain_reference() {
     let mut checkpoints: Vec<(std::path::PathBuf, Vec<Reference>)> = Vec::new();
     let scratch = tempfile::tempdir().unwrap();
     let mut restored = 0;
-    let mut begun = Begun::default();
+    let (mut begun, mut pins) = (Begun::default(), Pins::default());
     for index in 0..setting("DAMO_MODEL_CALLS", 800) {
         models.iter_mut().for_each(|model| model.now = now(index));
         engine.storage.set_clock_for_test(now(index)).unwrap();
@@ -80,6 +81,7 @@ fn random_calls_agree_with_a_plain_reference() {
             evictions += engine.stat("evictions");
             loaded += engine.stat("rows_loaded");
             begun.forget();
+            pins.forget();
             drop(engine);
             session += 1;
             models.iter_mut().for_each(|model| model.faces = model.spec.faces(session));
@@ -88,6 +90,8 @@ fn random_calls_agree_with_a_plain_reference() {
         }
         begun.begin(&mut random, &engine, index);
         begun.finish(&engine, &mut models, index);
+        pins.finish(&mut random, &mut models, index);
+        pins.pin(&mut random, &engine, &models, index);
         let call = call(seed, index);
         let (group, embedding) = (call.group, &engine.groups[call.group][call.face]);
         let place = || format!("call {index} on group {group} of session {session}, {opened:?}");
@@ -114,9 +118,11 @@ fn random_calls_agree_with_a_plain_reference() {
     loaded += engine.stat("rows_loaded");
     println!(
         "{session} re-openings, {restored} restorations, {evictions} evictions, \
-         {loaded} rows loaded; {} keys of begun lookups, {} of them written by finishing",
-        begun.keys, begun.written
+         {loaded} rows loaded; {} keys of begun lookups, {} of them written by finishing; {} pins \
+         committed, {} refused, {} forgotten",
+        begun.keys, begun.written, pins.committed, pins.refused, pins.forgotten
     );
+    assert!(pins.committed > 50 && pins.refused > 20 && pins.forgotten > 20);
     assert!(begun.written > 10_000 && begun.written < begun.keys / 10 * 9);
     assert!(restored > 0);
     assert!(evictions > 50_000 && loaded > 50_000, "nearly everything stayed in memory");

@@ -1,10 +1,10 @@
 //! The reference: rows in maps, and a plain loop a call.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use damo::embedding::{Embedding, Record};
+use damo::embedding::{Conflicts, Embedding, Record};
 use damo::error::Status;
 use damo::initializer::Initializer;
 use damo::optimizer::Optimizer;
@@ -160,6 +160,43 @@ impl Reference {
         }
     }
 
+    /// Copies of the rows of distinct keys, or of what they would begin with.
+    pub fn pin(&self, keys: &[i64]) -> Vec<(i64, Vec<f32>)> {
+        let mut seen = HashSet::new();
+        let distinct = keys.iter().filter(|key| **key != PADDING && seen.insert(**key));
+        let copy = |key: i64| self.row(key).cloned().unwrap_or_else(|| self.fresh(key)).data;
+        distinct.map(|key| (*key, copy(*key))).collect()
+    }
+
+    /// Adds `change` to each float of pinned rows. Floats that others have changed since get it on
+    /// top. Whether it was done: with `refuses`, others may have changed no row.
+    pub fn commit(&mut self, pinned: &[(i64, Vec<f32>)], change: f32, refuses: bool) -> bool {
+        let now = |reference: &Reference, key| {
+            reference.row(key).cloned().unwrap_or_else(|| reference.fresh(key))
+        };
+        let is_same = |(key, before): &(i64, Vec<f32>)| bits(&now(self, *key).data) == bits(before);
+        if refuses && !pinned.iter().all(is_same) {
+            return false;
+        }
+        for (key, before) in pinned {
+            let mut row = now(self, *key);
+            row.updates += 1;
+            row.time = self.now;
+            row.fleeting = false;
+            for (now, before) in row.data.iter_mut().zip(before) {
+                let changed = before + change;
+                let is_changed = changed.to_bits() != before.to_bits();
+                if is_changed && now.to_bits() == before.to_bits() {
+                    *now = changed;
+                } else if is_changed {
+                    *now += changed - before;
+                }
+            }
+            self.rows.insert(*key, row);
+        }
+        true
+    }
+
     /// Whether a group that was read back is this one; after a kill fleeting rows may be missing.
     pub fn compare(&self, read: &ReadGroup, after_kill: bool) -> Result<(), String> {
         let group = self.spec.group;
@@ -200,6 +237,10 @@ pub fn model(references: &mut [Reference], call: &Call) {
         Action::Apply(keys, gradients) => reference.apply(call.face, keys, gradients),
         Action::Insert(keys, weights) => reference.insert(keys, weights),
         Action::Delete(keys) => keys.iter().for_each(|key| drop(reference.rows.remove(key))),
+        Action::Commit(keys, change) => {
+            let pinned = reference.pin(keys);
+            reference.commit(&pinned, *change, true);
+        }
         Action::SetStep(step) => reference.step = *step,
         Action::Flush | Action::Compact => {
             let rows = references.iter_mut().flat_map(|reference| reference.rows.values_mut());
@@ -257,6 +298,12 @@ impl Engine {
                 embedding.apply_gradients(keys, gradients).unwrap_err();
             }
             Action::Insert(keys, weights) => embedding.insert(keys, weights).unwrap(),
+            Action::Commit(keys, change) => {
+                let mut pin = embedding.new_pin();
+                embedding.pin_rows(keys, &mut pin).unwrap();
+                pin.rows_mut().iter_mut().for_each(|float| *float += change);
+                pin.commit(Conflicts::Refuse).unwrap();
+            }
             Action::Delete(keys) => embedding.delete(keys).unwrap(),
             Action::SetStep(step) => embedding.set_step(*step).unwrap(),
             Action::Prefetch(keys) => embedding.prefetch(keys).unwrap(),
