@@ -20,6 +20,7 @@ int main(int argc, char **argv) {
   int opened[2], go[2];
   char byte = 0, other[4096], text[64];
   int status = 0;
+  const uint32_t often[3] = {1, 2, 3};
   float weights[3];
   uint64_t value;
   int64_t step = 0;
@@ -28,6 +29,7 @@ int main(int argc, char **argv) {
   damo_optimizer *sgd;
   damo_initializer *zeros;
   damo_embedding *embedding;
+  damo_step *steps;
   CHECK(argc == 2);
 
   /* After openings that failed before they reached RocksDB, a process may fork children that open
@@ -60,12 +62,18 @@ int main(int argc, char **argv) {
   zeros = damo_initializer_new("zeros", NULL);
   embedding = damo_embedding_new(storage, sgd, zeros, 1, 0, NULL);
   CHECK_OK(damo_embedding_apply_gradients(embedding, keys, 3, gradients, 3));
+  steps = damo_step_new(storage, NULL);
+  CHECK(steps != NULL);
 
   child = fork();
   CHECK(child >= 0);
   if (child == 0) {
     CHECK_FAILS(damo_embedding_lookup(embedding, keys, 3, weights, 3), DAMO_STATUS_FORKED,
                 "damo_embedding_lookup", argv[1], "forked child", "open storages after forking");
+    CHECK_FAILS(damo_embedding_lookup_counted(embedding, keys, 3, often, 3, weights, 3),
+                DAMO_STATUS_FORKED, "damo_embedding_lookup_counted", argv[1]);
+    CHECK_FAILS(damo_step_add_keys_counted(steps, embedding, keys, 3, often, 3),
+                DAMO_STATUS_FORKED, "damo_step_add_keys_counted", argv[1]);
     CHECK_FAILS(damo_embedding_peek(embedding, keys, 3, weights, 3, NULL), DAMO_STATUS_FORKED,
                 argv[1]);
     CHECK_FAILS(damo_embedding_apply_gradients(embedding, keys, 3, gradients, 3),
@@ -88,6 +96,7 @@ int main(int argc, char **argv) {
                "forked after process");
     snprintf(other, sizeof other, "%s/other", argv[1]);
     CHECK_NULL(damo_storage_new(other, 0, NULL), DAMO_STATUS_FORKED, "started anew");
+    damo_step_free(steps);
     damo_embedding_free(embedding);
     damo_storage_free(storage);
     damo_optimizer_free(sgd);
@@ -113,6 +122,7 @@ int main(int argc, char **argv) {
   CHECK_OK(damo_embedding_apply_gradients(embedding, keys, 3, gradients, 3));
   CHECK_OK(damo_embedding_step(embedding, &step));
   CHECK(step == 2);
+  damo_step_free(steps);
   damo_embedding_free(embedding);
   damo_storage_free(storage);
   storage = damo_storage_new(argv[1], 0, NULL);
