@@ -1350,7 +1350,16 @@ void damo_lookup_free(damo_lookup *lookup);
  *                   without a name gets it, for good. It is stored, and part of checkpoints (none)
  *     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped
  *                   (none)
+ *     clip_value, clip_row_norm, clip_norm
+ *                   limits > 0 of the gradients of a call, applied in this order (none): of each
+ *                   float; of the 2-norm of each key's gradient; of the 2-norm of the gradients of
+ *                   all keys of the call together
  * ```
+ *
+ * Gradients are clipped after those of a key were merged. When duplicates is "sequential", the
+ * gradient of each occurrence is clipped by itself. A gradient whose norm is beyond its limit is
+ * multiplied by limit / (norm + 1e-6), as torch.nn.utils.clip_grad_norm_ does. In a damo_step each
+ * embedding's limits come first, and then those of the step.
  *
  * A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler and
  * initializer may differ at the next opening. Embeddings that have a group open at the same time
@@ -1523,7 +1532,8 @@ damo_status damo_embedding_prefetch(const damo_embedding *embedding,
  *
  * - keys: keys_len keys. A key without a row gets one first. The option duplicates says what
  *   happens to a key that is given twice.
- * - gradients: keys_len x dim floats, in key order.
+ * - gradients: keys_len x dim floats, in key order. The options clip_value, clip_row_norm and
+ *   clip_norm limit them (damo_embedding_new).
  *
  * The group's global step rises by one a call. All rows of the call and the step change together
  * or not at all.
@@ -1545,7 +1555,8 @@ damo_status damo_embedding_apply_gradients(const damo_embedding *embedding,
  *
  * This is for trainers that need the norm of the sums before they step (to clip by the global
  * norm), or that add up several batches. When the option duplicates is "sum", a step with the sums
- * gives the same rows, bit for bit, as a step with the gradients.
+ * gives the same rows, bit for bit, as a step with the gradients. The sums are not clipped: only a
+ * step clips them.
  *
  * - keys: keys_len keys.
  * - gradients: keys_len x dim floats, in key order. Those of the padding key may be any floats.
@@ -1763,8 +1774,9 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
  *                     torch.nn.utils.clip_grad_norm_; damo_step_gradient_norm returns the norm
  * ```
  *
- * Gradients are clipped in this order, after those of a key were added up. A gradient whose norm
- * is beyond its limit is multiplied by limit / (norm + 1e-6), as in torch.
+ * Gradients are clipped in this order, after those of a key were added up and the options of their
+ * embedding have clipped them. A gradient whose norm is beyond its limit is multiplied by
+ * limit / (norm + 1e-6), as in torch.
  *
  * Returns NULL on failure and sets the last error:
  * - INVALID_ARGUMENT: a NULL storage; a wrong option.
@@ -1915,8 +1927,9 @@ damo_status damo_step_apply_gradients(damo_step *step,
 
 /**
  * Writes the 2-norm of the gradients of all keys together to *norm: that of the latest
- * damo_step_apply_gradients, before the option clip_norm made them smaller. It is added up in
- * double precision, over the sums of each key. For the norm alone, give a limit such as 1e300.
+ * damo_step_apply_gradients, before the option clip_norm made them smaller, and after the other
+ * limits did. It is added up in double precision, over the sums of each key. For the norm alone,
+ * give a limit such as 1e300.
  *
  * Errors, after which nothing is written:
  * - INVALID_ARGUMENT: a NULL handle or norm; a step without the option clip_norm; no

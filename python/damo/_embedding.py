@@ -62,6 +62,7 @@ class Embedding(Handle):
         initializer: Initializer,
         duplicates: Duplicates | None,
         padding_key: SupportsIndex | None,
+        **options: float | None,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
@@ -85,7 +86,12 @@ class Embedding(Handle):
         self._row_len = optimizer.row_len(self.dim)
         self.padding_key = None if padding_key is None else _arrays.key(padding_key, "padding_key")
         bag = Params(
-            {"duplicates": duplicates, "padding_key": self.padding_key, "name": self._name}
+            {
+                "duplicates": duplicates,
+                "padding_key": self.padding_key,
+                "name": self._name,
+                **options,
+            }
         )
         super().__init__(
             _c_api.damo_embedding_new,
@@ -234,7 +240,7 @@ class Embedding(Handle):
 
         gradients: as for apply_gradients, with the same errors. Returns each key except padding
         once, in no particular order, with the sum of its gradients, or their mean if duplicates is
-        "mean".
+        "mean". Nothing is clipped.
 
         It serves to add up batches, and to know the norm of a batch before its step. To clip: if
         norm > limit, sums *= limit / norm; then apply_gradients(keys, sums).

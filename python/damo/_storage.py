@@ -192,6 +192,9 @@ class Storage(Handle):
         padding_key: SupportsIndex | None = None,
         filter: Filter | None = None,
         fresh: bool = False,
+        clip_value: float | None = None,
+        clip_row_norm: float | None = None,
+        clip_norm: float | None = None,
     ) -> Embedding:
         """Opens a group, and registers it if it is new.
 
@@ -206,6 +209,9 @@ class Storage(Handle):
         filter: decides which keys get rows (Embedding.set_filter); None: all do.
         fresh: True empties the group (Embedding.clear), for all its users. Otherwise a group that
         exists keeps its rows.
+        clip_value, clip_row_norm, clip_norm: limits of the gradients of a call, applied in this
+        order once those of a key were merged; None: no limit. They are for each float, for the
+        2-norm of each key, and for the 2-norm of all keys of the call together.
 
         A group keeps its dim and its optimizer's name for good: another one is a
         damo.AlreadyExistsError (also a ValueError). Raises TypeError or ValueError for a wrong
@@ -226,6 +232,9 @@ class Storage(Handle):
             initializer=chosen,
             duplicates=duplicates,
             padding_key=padding_key,
+            clip_value=clip_value,
+            clip_row_norm=clip_row_norm,
+            clip_norm=clip_norm,
         )
         self._adopt(opened)
         if filter is not None:
@@ -252,8 +261,9 @@ class Storage(Handle):
         Other features have a row a key. padding_key is left out of bags.
         include_last_offset: whether offsets also have the number of keys at their end.
         clip_value, clip_row_norm, clip_norm: limits of gradients, applied in this order once those
-        of a key were added up; None: no limit. They are for each float, for the 2-norm of each key,
-        and for the 2-norm of all keys of all features together, which gradient_norm then has.
+        of a key were added up, and each embedding's own limits were applied; None: no limit. They
+        are for each float, for the 2-norm of each key, and for the 2-norm of all keys of all
+        features together, which gradient_norm then has.
 
         Raises TypeError or ValueError for a wrong argument, and for two embeddings of one group.
         """

@@ -120,9 +120,10 @@ impl Embedding {
         KeyBatch { keys, padding: self.options.padding_key, occurrences: None }
     }
 
-    /// The gradients of a call, merged as the option says.
+    /// The gradients of a call, merged and clipped as the options say.
     fn gradients<'a>(&self, keys: &'a [i64], floats: &'a [f32]) -> Gradients<'a> {
-        Gradients { batch: self.batch(keys), floats, duplicates: self.options.duplicates }
+        let EmbeddingOptions { duplicates, clip, .. } = self.options;
+        Gradients { batch: self.batch(keys), floats, duplicates, clip }
     }
 
     /// The storage that the group is in.

@@ -1,6 +1,6 @@
 //! The option bag of `damo_embedding_new`, read and checked.
 
-use crate::engine::rows::Duplicates;
+use crate::engine::rows::{Clip, Duplicates};
 use crate::error::Result;
 use crate::params::Params;
 
@@ -13,6 +13,8 @@ pub struct EmbeddingOptions {
     pub duplicates: Duplicates,
     /// A key that reads as zeros, never has a row, and whose gradients are dropped.
     pub padding_key: Option<i64>,
+    /// The limits of the gradients of each call.
+    pub clip: Clip,
 }
 
 const DUPLICATES: [(&str, Duplicates); 3] =
@@ -28,7 +30,8 @@ impl EmbeddingOptions {
         let duplicates = reader.choice("duplicates", 0, &DUPLICATES.map(|(word, _)| word))?;
         let padding_key = reader.int_if_set("padding_key", i64::MIN, i64::MAX)?;
         let name = reader.text_if_set("name", "a name of 1 to 255 bytes")?.map(str::to_owned);
+        let clip = Clip::read(&mut reader)?;
         reader.finish()?;
-        Ok(EmbeddingOptions { name, duplicates: DUPLICATES[duplicates].1, padding_key })
+        Ok(EmbeddingOptions { name, duplicates: DUPLICATES[duplicates].1, padding_key, clip })
     }
 }

@@ -20,10 +20,11 @@ pub struct Given<'a> {
 /// Steps rows of several groups as one transaction. Each group's global step rises by one.
 ///
 /// The embeddings are of `storage`, and each of another group. The gradients of a key are added up,
-/// or their mean is taken with the option duplicates "mean". Otherwise rows change as with
+/// or their mean is taken with the option duplicates "mean". They are clipped as each embedding's
+/// options say, and then all together by `clip`. Otherwise rows change as with
 /// [`Embedding::apply_gradients`].
 ///
-/// Returns the norm of all gradients, if `clip` has a limit for it.
+/// Returns the norm of all gradients before `clip`, if it has a limit for it.
 ///
 /// # Errors
 /// As [`Embedding::apply_gradients`]. Nothing has changed in any group.
@@ -39,12 +40,11 @@ pub fn apply_together(
     let mut groups = room_for(given.len())?;
     for Given { embedding, keys, gradients } in given {
         embedding.check_floats("gradients", gradients.len(), keys.len())?;
-        let (batch, floats) = (embedding.batch(keys), *gradients);
         let duplicates = match embedding.options.duplicates {
             Duplicates::Sequential | Duplicates::Sum => Duplicates::Sum,
             Duplicates::Mean => Duplicates::Mean,
         };
-        let gradients = Gradients { batch, floats, duplicates };
+        let gradients = Gradients { duplicates, ..embedding.gradients(keys, gradients) };
         let admitted = match embedding.attached.get() {
             None => None,
             Some(filter) => {

@@ -12,7 +12,7 @@ use super::Engine;
 use super::group::{Group, GroupConfig};
 use super::journal_document::{JournalDocument, MAX_LOST_CALLS};
 use super::options::Durability;
-use super::rows::{Duplicates, Gradients, KeyBatch, OpenGroup, Origin};
+use super::rows::{Clip, Duplicates, Gradients, KeyBatch, OpenGroup, Origin};
 use crate::error::{Error, Result};
 use crate::journal::{self, CallKind, Head, Journal, Replay};
 use crate::rocks::boot;
@@ -168,8 +168,9 @@ impl Replay for OpenGroups<'_> {
         match head.kind {
             CallKind::Gradients => {
                 let batch = KeyBatch::without_padding(keys);
-                let duplicates = Duplicates::Sequential;
-                table.apply(self.engine, Gradients { batch, floats, duplicates }, source)?
+                // The journal has them as they were clipped.
+                let (duplicates, clip) = (Duplicates::Sequential, Clip::default());
+                table.apply(self.engine, Gradients { batch, floats, duplicates, clip }, source)?
             }
             CallKind::Insert => table.insert_from(self.engine, keys, floats, source)?,
             CallKind::InsertRecords => {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::embedding::{Clip, Embedding, check_occurrences};
 use crate::error::{Error, Result};
 use crate::kernels::{Rows, RowsMut};
-use crate::params::{FloatRange, Params};
+use crate::params::Params;
 use crate::storage::Storage;
 use group::StepGroup;
 use part::Part;
@@ -58,9 +58,7 @@ impl Step {
     /// `INVALID_ARGUMENT` for an option that is none, or a value that is not accepted.
     pub fn with_options(storage: Storage, options: &Params) -> Result<Step> {
         let mut reader = options.reader("step");
-        let mut limit = |name| reader.float_if_set(&[name], FloatRange::POSITIVE);
-        let value = limit("clip_value")?.map(|limit| limit.min(f64::from(f32::MAX)) as f32);
-        let clip = Clip { value, row_norm: limit("clip_row_norm")?, norm: limit("clip_norm")? };
+        let clip = Clip::read(&mut reader)?;
         reader.finish()?;
         Ok(Step { clip, ..Step::new(storage) })
     }

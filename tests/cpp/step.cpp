@@ -135,6 +135,18 @@ void gradients_are_clipped(const damo::storage& storage) {
   CHECK(step.gradient_norm() == 5);
   const std::vector<float> rows = a.lookup({7, 8});
   CHECK(rows[1] / rows[0] > 1.333f && rows[1] / rows[0] < 1.334f);
+
+  // An embedding's own limits come first.
+  const damo::embedding b =
+      open(storage, 0, 1, 21, {{"duplicates", "sum"}, {"clip_value", 3}, {"clip_norm", 4}});
+  b.apply_gradients({1, 2}, {9, -1});
+  CHECK(b.lookup({1, 2}) == std::vector<float>({-3, 1}));
+  step.clear();
+  step.add(b, {3, 4});
+  step.apply_gradients(std::vector<float>{40, 40});
+  CHECK(std::abs(step.gradient_norm() - 4) < 1e-5);
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "'clip_row_norm' is 0",
+         [&] { open(storage, 0, 1, 22, {{"clip_row_norm", 0}}); });
 }
 
 void what_is_wrong_throws(const damo::storage& storage) {

@@ -10,6 +10,7 @@ mod clear_damage;
 mod clear_on_full_disk;
 mod clear_over_kills;
 mod clear_races;
+mod clip;
 #[path = "../common/mod.rs"]
 mod common;
 mod few_keys;

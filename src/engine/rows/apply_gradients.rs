@@ -151,7 +151,7 @@ impl OpenGroup {
         gradients: Gradients<'_>,
         held_back: &[i64],
     ) -> Result<Box<Dedup>> {
-        let Gradients { batch: KeyBatch { keys, padding, .. }, floats, duplicates } = gradients;
+        let Gradients { batch: KeyBatch { keys, padding, .. }, floats, .. } = gradients;
         let mut without_row = room_for(held_back.len())?;
         let found = self.load(&Loaned::new(engine), held_back, Absent::Skip, None)?;
         let with_found = held_back.iter().zip(found);
@@ -167,7 +167,7 @@ impl OpenGroup {
             }
         }
         let batch = KeyBatch { keys: &kept_keys, padding, occurrences: None };
-        let kept = Gradients { batch, floats: &kept, duplicates };
+        let kept = Gradients { batch, floats: &kept, ..gradients };
         self.merged_gradients(engine, kept).map_err(|error| {
             // The position is that in the whole batch.
             match self.first_wrong(gradients) {
@@ -184,7 +184,7 @@ impl OpenGroup {
         WrongFloat::first(rows, floats, self.dim)
     }
 
-    /// Finds the distinct keys, and merges the gradients of each.
+    /// Finds the distinct keys, merges the gradients of each, and clips what they become.
     pub(super) fn merged_gradients(
         &self,
         engine: &Engine,
@@ -198,10 +198,14 @@ impl OpenGroup {
         &self,
         dedup: Box<Dedup>,
         engine: &Engine,
-        Gradients { batch, floats, duplicates }: Gradients<'_>,
+        Gradients { batch, floats, duplicates, clip }: Gradients<'_>,
     ) -> Result<Box<Dedup>> {
         let merge = Merge::Gradients(duplicates);
-        self.merged_into(dedup, engine, batch, (floats, self.dim), merge)
+        let mut dedup = self.merged_into(dedup, engine, batch, (floats, self.dim), merge)?;
+        if !clip.is_none() {
+            clip.clip_call(&engine.pool, &mut dedup, self.dim)?;
+        }
+        Ok(dedup)
     }
 
     fn apply_merged(

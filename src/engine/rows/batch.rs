@@ -1,5 +1,6 @@
 //! What a call gets: keys, and gradients for them.
 
+use super::clip::Clip;
 use super::part::Duplicates;
 
 /// The keys of a call, in the caller's order.
@@ -22,6 +23,8 @@ pub(crate) struct Gradients<'a> {
     pub(crate) floats: &'a [f32],
     /// What is done with a key that is given more than once.
     pub(crate) duplicates: Duplicates,
+    /// The limits of the merged gradients.
+    pub(crate) clip: Clip,
 }
 
 impl<'a> KeyBatch<'a> {

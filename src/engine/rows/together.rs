@@ -10,9 +10,10 @@ use std::ops::Range;
 
 use super::apply_gradients::Done;
 use super::change::{Change, Stamp};
-use super::clip::{Clip, scale};
+use super::clip::Clip;
 use super::guards::Pinned;
 use super::members::{Member, OfGroup};
+use super::norm::scale;
 use super::part::Part;
 use super::step_entry::Entry;
 use super::{OpenGroup, Origin};

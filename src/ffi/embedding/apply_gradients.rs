@@ -8,7 +8,8 @@ use crate::ffi::{arguments, guard};
 ///
 /// - keys: keys_len keys. A key without a row gets one first. The option duplicates says what
 ///   happens to a key that is given twice.
-/// - gradients: keys_len x dim floats, in key order.
+/// - gradients: keys_len x dim floats, in key order. The options clip_value, clip_row_norm and
+///   clip_norm limit them (damo_embedding_new).
 ///
 /// The group's global step rises by one a call. All rows of the call and the step change together
 /// or not at all.

@@ -76,7 +76,16 @@ pub const DAMO_GROUP_BY_NAME: u32 = 4_294_967_294;
 ///                   without a name gets it, for good. It is stored, and part of checkpoints (none)
 ///     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped
 ///                   (none)
+///     clip_value, clip_row_norm, clip_norm
+///                   limits > 0 of the gradients of a call, applied in this order (none): of each
+///                   float; of the 2-norm of each key's gradient; of the 2-norm of the gradients of
+///                   all keys of the call together
 /// ```
+///
+/// Gradients are clipped after those of a key were merged. When duplicates is "sequential", the
+/// gradient of each occurrence is clipped by itself. A gradient whose norm is beyond its limit is
+/// multiplied by limit / (norm + 1e-6), as torch.nn.utils.clip_grad_norm_ does. In a damo_step each
+/// embedding's limits come first, and then those of the step.
 ///
 /// A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler and
 /// initializer may differ at the next opening. Embeddings that have a group open at the same time

@@ -9,7 +9,8 @@ use crate::ffi::{arguments, guard};
 ///
 /// This is for trainers that need the norm of the sums before they step (to clip by the global
 /// norm), or that add up several batches. When the option duplicates is "sum", a step with the sums
-/// gives the same rows, bit for bit, as a step with the gradients.
+/// gives the same rows, bit for bit, as a step with the gradients. The sums are not clipped: only a
+/// step clips them.
 ///
 /// - keys: keys_len keys.
 /// - gradients: keys_len x dim floats, in key order. Those of the padding key may be any floats.

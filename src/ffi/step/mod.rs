@@ -73,8 +73,9 @@ impl arguments::Plain for damo_rows {}
 ///                     torch.nn.utils.clip_grad_norm_; damo_step_gradient_norm returns the norm
 /// ```
 ///
-/// Gradients are clipped in this order, after those of a key were added up. A gradient whose norm
-/// is beyond its limit is multiplied by limit / (norm + 1e-6), as in torch.
+/// Gradients are clipped in this order, after those of a key were added up and the options of their
+/// embedding have clipped them. A gradient whose norm is beyond its limit is multiplied by
+/// limit / (norm + 1e-6), as in torch.
 ///
 /// Returns NULL on failure and sets the last error:
 /// - INVALID_ARGUMENT: a NULL storage; a wrong option.

@@ -172,6 +172,22 @@ class Steps(StepCase):
         self.assertEqual((step.dims, step.storage), ({"user": 2, "tags": 3}, self.table))
         self.assertRegex(repr(step), r"Step of .*: user, tags \(sum\)>")
 
+    def test_clips_gradients_of_an_embedding_first(self):
+        options = {"dim": 1, "optimizer": damo.SGD(lr=1.0), "initializer": damo.Zeros()}
+        with self.assertRaisesRegex(ValueError, "'clip_norm' is 0"):
+            self.table.embedding("clipped", **options, clip_norm=0)
+        clipped = self.table.embedding(
+            "clipped", **options, clip_value=3, clip_row_norm=2.5, clip_norm=2
+        )
+        clipped.apply_gradients([1, 1, 2], np.float32([[1], [-9], [0]]))
+        np.testing.assert_allclose(clipped.lookup([1, 2]), [[2], [0]], rtol=1e-5)
+        self.assertEqual(clipped.sum_gradients([1], np.float32([[9]])).norm, 9)
+        step = self.table.step({"a": clipped}, clip_norm=1)
+        self.addCleanup(step.close)
+        step.apply_gradients({"a": np.float32([[9]])}, {"a": [3]})
+        np.testing.assert_allclose(step.gradient_norm, 2, rtol=1e-5)
+        np.testing.assert_allclose(clipped.lookup([3]), [[-1]], rtol=1e-5)
+
     def test_clips_gradients(self):
         step = self.step(clip_value=3, clip_norm=2.5)
         with self.assertRaisesRegex(ValueError, "no gradients were applied yet"):
