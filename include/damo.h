@@ -1013,6 +1013,7 @@ damo_status damo_storage_compact(const damo_storage *storage);
  *                   - step
  *                   - optimizer, initializer, scheduler (or null): what the group was last opened
  *                     with, each an object of name and params
+ *                   - max_norm: the option that the group was last opened with, or null
  * ```
  *
  * - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
@@ -1354,6 +1355,7 @@ void damo_lookup_free(damo_lookup *lookup);
  *                   limits > 0 of the gradients of a call, applied in this order (none): of each
  *                   float; of the 2-norm of each key's gradient; of the 2-norm of the gradients of
  *                   all keys of the call together
+ *     max_norm      a limit > 0 of the 2-norm of a row's weights (none)
  * ```
  *
  * Gradients are clipped after those of a key were merged. When duplicates is "sequential", the
@@ -1361,10 +1363,17 @@ void damo_lookup_free(damo_lookup *lookup);
  * multiplied by limit / (norm + 1e-6), as torch.nn.utils.clip_grad_norm_ does. In a damo_step each
  * embedding's limits come first, and then those of the step.
  *
- * A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler and
- * initializer may differ at the next opening. Embeddings that have a group open at the same time
- * should have one initializer: after a crash, a row that one of them made and another one trained
- * is made with the other's.
+ * The weights of a row whose norm is beyond max_norm are multiplied by max_norm / (norm + 1e-7):
+ * after every step of the row, and when it is made, before its first step. So lookups read what
+ * those of torch.nn.Embedding with this max_norm do, which scales rows when they are looked up.
+ * Here a lookup changes no row. Rows that were inserted, imported, committed from a pin or stored
+ * without the option stay as they are until their next step. The optimizer's state is never
+ * scaled.
+ *
+ * A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler,
+ * initializer and max_norm may differ at the next opening. Embeddings that have a group open at
+ * the same time should have one initializer and one max_norm: after a crash, a row that one of
+ * them made and another one trained is made with the other's.
  *
  * Returns NULL on failure and sets the last error:
  * - INVALID_ARGUMENT: a NULL handle; a dim or group out of range; a wrong option;

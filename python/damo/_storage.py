@@ -167,8 +167,8 @@ class Storage(Handle):
         """Everything the storage holds except its rows, as a dict.
 
         It has dir, read_only, checkpoint (the id), and groups, a list with the number, name, dim,
-        row_len, step, optimizer, initializer and scheduler of each. damo_storage_describe in damo.h
-        explains them.
+        row_len, step, optimizer, initializer, scheduler and max_norm of each.
+        damo_storage_describe in damo.h explains them.
         """
         return json.loads(_c_api.json_text(_c_api.damo_storage_describe, self._use))
 
@@ -195,6 +195,7 @@ class Storage(Handle):
         clip_value: float | None = None,
         clip_row_norm: float | None = None,
         clip_norm: float | None = None,
+        max_norm: float | None = None,
     ) -> Embedding:
         """Opens a group, and registers it if it is new.
 
@@ -212,6 +213,9 @@ class Storage(Handle):
         clip_value, clip_row_norm, clip_norm: limits of the gradients of a call, applied in this
         order once those of a key were merged; None: no limit. They are for each float, for the
         2-norm of each key, and for the 2-norm of all keys of the call together.
+        max_norm: the largest 2-norm of a row's weights, which are scaled when the row is made and
+        after each step; None: no limit. Rows that are inserted, imported or committed from a Pin
+        are scaled by their next step.
 
         A group keeps its dim and its optimizer's name for good: another one is a
         damo.AlreadyExistsError (also a ValueError). Raises TypeError or ValueError for a wrong
@@ -235,6 +239,7 @@ class Storage(Handle):
             clip_value=clip_value,
             clip_row_norm=clip_row_norm,
             clip_norm=clip_norm,
+            max_norm=max_norm,
         )
         self._adopt(opened)
         if filter is not None:

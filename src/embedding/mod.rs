@@ -38,6 +38,7 @@ use attached::AttachedFilter;
 
 use crate::engine::group::Group;
 use crate::engine::names::GroupRef;
+use crate::engine::row_rules::RowRules;
 use crate::engine::rows::{Gradients, OpenGroup};
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
@@ -91,7 +92,8 @@ impl Embedding {
             }
         };
         let wanted = GroupRef { number, name: options.name.as_deref() };
-        let table = Arc::new(storage.open_group(wanted, dim, optimizer, initializer)?);
+        let rules = RowRules { dim, optimizer, initializer, max_norm: options.max_norm };
+        let table = Arc::new(storage.open_group(wanted, rules)?);
         Ok(Embedding { table, storage, options, attached: AttachedFilter::default() })
     }
 

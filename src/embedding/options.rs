@@ -2,7 +2,7 @@
 
 use crate::engine::rows::{Clip, Duplicates};
 use crate::error::Result;
-use crate::params::Params;
+use crate::params::{FloatRange, Params};
 
 /// The options with their defaults filled in.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct EmbeddingOptions {
     pub padding_key: Option<i64>,
     /// The limits of the gradients of each call.
     pub clip: Clip,
+    /// The limit of the 2-norm of a row's weights.
+    pub max_norm: Option<f64>,
 }
 
 const DUPLICATES: [(&str, Duplicates); 3] =
@@ -31,7 +33,9 @@ impl EmbeddingOptions {
         let padding_key = reader.int_if_set("padding_key", i64::MIN, i64::MAX)?;
         let name = reader.text_if_set("name", "a name of 1 to 255 bytes")?.map(str::to_owned);
         let clip = Clip::read(&mut reader)?;
+        let max_norm = reader.float_if_set(&["max_norm"], FloatRange::POSITIVE)?;
         reader.finish()?;
-        Ok(EmbeddingOptions { name, duplicates: DUPLICATES[duplicates].1, padding_key, clip })
+        let duplicates = DUPLICATES[duplicates].1;
+        Ok(EmbeddingOptions { name, duplicates, padding_key, clip, max_norm })
     }
 }

@@ -41,6 +41,23 @@ pub struct GroupConfig {
     pub scheduler: Option<Recipe>,
     /// The first weights of its rows.
     pub initializer: Recipe,
+    /// The limit of the 2-norm of a row's weights; None when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "possible_max_norm")]
+    pub max_norm: Option<f64>,
+}
+
+/// Reads a limit that a group can have.
+fn possible_max_norm<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<f64>, D::Error> {
+    let max_norm = Option::<f64>::deserialize(deserializer)?;
+    match max_norm {
+        Some(limit) if limit <= 0.0 => {
+            Err(serde::de::Error::custom(format!("its max_norm is {limit}")))
+        }
+        _ => Ok(max_norm),
+    }
 }
 
 /// Reads a dim that a group can have, so that what is computed from it does not overflow.

@@ -28,6 +28,7 @@ pub(crate) mod registry;
 pub(crate) mod replace_database;
 pub(crate) mod replay;
 mod rights;
+pub(crate) mod row_rules;
 pub mod rows;
 pub(crate) mod seqno;
 mod turns;

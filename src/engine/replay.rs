@@ -12,6 +12,7 @@ use super::Engine;
 use super::group::{Group, GroupConfig};
 use super::journal_document::{JournalDocument, MAX_LOST_CALLS};
 use super::options::Durability;
+use super::row_rules::RowRules;
 use super::rows::{Clip, Duplicates, Gradients, KeyBatch, OpenGroup, Origin};
 use crate::error::{Error, Result};
 use crate::journal::{self, CallKind, Head, Journal, Replay};
@@ -146,9 +147,8 @@ impl Replay for OpenGroups<'_> {
         let group = known.ok_or_else(|| damaged("the group is not registered".to_owned()))?;
         check_same_rows(&group, &description)?;
         // The journal has each call's learning rate, so the schedule is not needed.
-        let (optimizer, initializer) = description.build()?;
-        let table =
-            OpenGroup::new(self.engine, group, description.dim, optimizer, initializer, config)?;
+        let rules = RowRules::of(&description)?;
+        let table = OpenGroup::new(self.engine, group, rules, config)?;
         self.by_config.insert(config, table);
         Ok(())
     }

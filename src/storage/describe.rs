@@ -25,6 +25,8 @@ pub struct GroupDescription {
     pub initializer: Recipe,
     /// How the learning rate changes; None when it stays.
     pub scheduler: Option<Recipe>,
+    /// The limit of the 2-norm of a row's weights; None when there is none.
+    pub max_norm: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -50,6 +52,7 @@ impl Group {
             optimizer: config.optimizer,
             initializer: config.initializer,
             scheduler: config.scheduler,
+            max_norm: config.max_norm,
         })
     }
 }

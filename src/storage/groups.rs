@@ -5,24 +5,17 @@ use std::sync::Arc;
 use super::Storage;
 use crate::engine::group::Group;
 use crate::engine::names::GroupRef;
+use crate::engine::row_rules::RowRules;
 use crate::engine::rows::OpenGroup;
 use crate::error::{Error, Result};
-use crate::initializer::Initializer;
-use crate::optimizer::Optimizer;
 
 impl Storage {
     /// Opens a group. A new group is registered first.
     ///
     /// # Errors
     /// As [`OpenGroup::open`]; `FORKED`, `EXITING`.
-    pub(crate) fn open_group(
-        &self,
-        group: GroupRef,
-        dim: usize,
-        optimizer: Arc<Optimizer>,
-        initializer: Arc<Initializer>,
-    ) -> Result<OpenGroup> {
-        self.call(|engine| OpenGroup::open(engine, group, dim, optimizer, initializer))
+    pub(crate) fn open_group(&self, group: GroupRef, rules: RowRules) -> Result<OpenGroup> {
+        self.call(|engine| OpenGroup::open(engine, group, rules))
     }
 
     /// The group called `name`.

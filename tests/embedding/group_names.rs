@@ -250,7 +250,8 @@ fn a_description_has_what_groups_were_opened_with() {
     let description = describe(&storage);
     assert_eq!(description["dir"], storage.dir().to_str().unwrap());
     let group = serde_json::json!({
-        "group": 7, "name": "user", "dim": 3, "row_len": 9, "step": 1, "scheduler": null,
+        "group": 7, "name": "user", "dim": 3, "row_len": 9, "step": 1,
+        "scheduler": null, "max_norm": null,
         "optimizer": { "name": "adam", "params": { "gamma": 0.5 } },
         "initializer": { "name": "ones", "params": {} },
     });

@@ -19,6 +19,7 @@ mod groups;
 mod hogwild;
 mod insert_records;
 mod lookup;
+mod max_norm;
 mod pins;
 mod pins_beside;
 mod sum_gradients;

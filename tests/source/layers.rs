@@ -24,8 +24,8 @@ const ROOMS: [(&str, &str); 28] = [
     ("fuzzing", "engine error journal seqno"),
     (
         "storage",
-        "cache engine error executor files filter initializer journal limits locks memory \
-         optimizer params process random_id reserved rocks seqno stripes table threads",
+        "cache engine error executor files filter journal limits locks memory params process \
+         random_id reserved rocks seqno stripes table threads",
     ),
     (
         "engine",
@@ -66,7 +66,8 @@ const ENGINE: [(&str, &str); 58] = [
     ("rows/step_entry", "mod rows rows/change rows/part"),
     (
         "rows/apply_gradients",
-        "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/part",
+        "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/norm \
+         rows/part",
     ),
     ("rows/delete", "mod rows rows/batch rows/part"),
     ("rows/replace", "mod rows rows/batch rows/part"),
@@ -83,7 +84,7 @@ const ENGINE: [(&str, &str); 58] = [
     ("cut", "mod writer/round writer/signal"),
     ("prefetch", "mod rows"),
     ("registry", "clears group mod names refusals"),
-    ("replay", "group journal_document mod options rows rows/batch rows/clip rows/part"),
+    ("replay", "group journal_document mod options row_rules rows rows/batch rows/clip rows/part"),
     ("rows/clear", "mod rows"),
     ("rows/insert", "mod rows"),
     (
@@ -94,7 +95,7 @@ const ENGINE: [(&str, &str); 58] = [
     ("rows/pin", "mod rows rows/batch rows/few rows/guards rows/load rows/row_copies"),
     ("rows/row_copies", "group rows/insert_records rows/spread"),
     ("rows/insert_records", "group mod rows"),
-    ("rows/make", "moment rows"),
+    ("rows/make", "moment rows rows/norm"),
     ("rows/clip_gradients", "pool rows/clip rows/dedup rows/norm rows/part"),
     ("rows/sum_gradients", "mod rows rows/batch rows/clip rows/norm rows/part"),
     ("seqno", "journal_document mod"),
@@ -127,7 +128,8 @@ const ENGINE: [(&str, &str); 58] = [
     ("rows/load", "mod moment rows rows/guards"),
     ("rows/guards", "mod rows rows/part"),
     ("rows/ahead", "rows rows/part"),
-    ("rows", "group mod names rows/dedup rows/kept"),
+    ("rows", "group mod names row_rules rows/dedup rows/kept"),
+    ("row_rules", "group"),
     ("names", "group"),
     ("rows/kept", "rows/batch rows/dedup"),
     ("rows/dedup", "pool rows/batch rows/part rows/spread"),

@@ -49,8 +49,8 @@ _SETS = {
     ),
     "padding_idx": "has the padding_idx that it was made with; give padding_idx to the constructor",
     "max_norm": (
-        "has no max_norm: rows are not rescaled when they are read. The optimizer's weight_decay"
-        " keeps them small"
+        "has no max_norm: rows are not rescaled when they are read. storage.embedding(...,"
+        " max_norm=) rescales them after each step, and weight_decay keeps them small"
     ),
     "norm_type": "has no max_norm, so that norm_type has no meaning",
     "scale_grad_by_freq": (
@@ -68,7 +68,8 @@ _SETS = {
 _ARGUMENTS = {
     "embedding_dim": "the number of weights a row is called dim",
     "max_norm": (
-        "rows are not rescaled when they are read; the optimizer's weight_decay keeps them small"
+        "rows are not rescaled when they are read; storage.embedding(..., max_norm=), whose result"
+        " is given to the layer, rescales them after each step, and weight_decay keeps them small"
     ),
     "norm_type": "there is no max_norm",
     "scale_grad_by_freq": (

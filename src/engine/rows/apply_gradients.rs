@@ -7,6 +7,7 @@ use super::change::{Change, Stamp};
 use super::dedup::Dedup;
 use super::guards::Loaned;
 use super::load::Absent;
+use super::norm::limit_norm;
 use super::part::{Merge, Part, WrongFloat};
 use super::{Gradients, KeyBatch, OpenGroup, Origin, lines};
 use crate::cache::{Place, Resident, Row, Shard};
@@ -297,6 +298,9 @@ impl OpenGroup {
         let updates = row.count_update();
         row.stamp(stamp.time, stamp.seqno);
         self.optimizer.step(row.floats_mut(), gradient, rate, updates);
+        if let Some(max_norm) = self.max_norm {
+            limit_norm(&mut row.floats_mut()[..self.dim], max_norm);
+        }
         resident.mark_dirty(row);
     }
 }

@@ -1,6 +1,7 @@
 //! Makes a new row: the initial weights and the optimizer's first state.
 
 use super::OpenGroup;
+use super::norm::limit_norm;
 use crate::cache::{ABSENT, Resident, Row};
 use crate::engine::moment::Moment;
 
@@ -20,6 +21,9 @@ impl OpenGroup {
     /// Writes the initial weights of a row, `dim` floats.
     pub(crate) fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
         self.initializer.fill(self.group.id(), key, weights);
+        if let Some(max_norm) = self.max_norm {
+            limit_norm(weights, max_norm);
+        }
     }
 
     /// Writes a row's initial weights and state.

@@ -62,9 +62,9 @@ pub(crate) use row_copies::RowCopies;
 pub use sum_gradients::Summed;
 
 use super::Engine;
-use super::group::Recipe;
-use super::group::{Group, GroupConfig, Opened};
+use super::group::{Group, Opened};
 use super::names::GroupRef;
+use super::row_rules::RowRules;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
@@ -79,6 +79,8 @@ pub(crate) struct OpenGroup {
     cache: Arc<GroupCache>,
     optimizer: Arc<Optimizer>,
     initializer: Arc<Initializer>,
+    /// The limit of the 2-norm of a row's weights.
+    max_norm: Option<f64>,
     dim: usize,
     row_len: usize,
     /// The configuration's number in the journal.
@@ -101,20 +103,14 @@ impl OpenGroup {
     ///
     /// # Errors
     /// As [`Engine::open_group`]; `IO`; `OUT_OF_MEMORY`.
-    pub(crate) fn open(
-        engine: &Engine,
-        group: GroupRef,
-        dim: usize,
-        optimizer: Arc<Optimizer>,
-        initializer: Arc<Initializer>,
-    ) -> Result<OpenGroup> {
-        let config = config(dim, &optimizer, &initializer);
+    pub(crate) fn open(engine: &Engine, group: GroupRef, rules: RowRules) -> Result<OpenGroup> {
+        let config = rules.config();
         let group = engine.open_group(group, config.clone())?;
         let number = match engine.journal() {
             Some(journal) => journal.announce(group.id(), config.to_json()?),
             None => 0,
         };
-        OpenGroup::new(engine, group, dim, optimizer, initializer, number)
+        OpenGroup::new(engine, group, rules, number)
     }
 
     /// Opens a registered group with its latest configuration.
@@ -125,28 +121,27 @@ impl OpenGroup {
         let config = group.config();
         let damaged =
             |error: Error| Error::corruption(format!("group {}: {}", group.id(), error.message()));
-        let (optimizer, initializer) = config.build().map_err(damaged)?;
+        let rules = RowRules::of(&config).map_err(damaged)?;
         let number = match engine.journal() {
             Some(journal) => journal.announce(group.id(), config.to_json()?),
             None => 0,
         };
-        OpenGroup::new(engine, group, config.dim, optimizer, initializer, number)
+        OpenGroup::new(engine, group, rules, number)
     }
 
     /// As [`OpenGroup::open`], for a registered group, whose configuration has the number `config`.
     pub(crate) fn new(
         engine: &Engine,
         group: Arc<Group>,
-        dim: usize,
-        optimizer: Arc<Optimizer>,
-        initializer: Arc<Initializer>,
+        rules: RowRules,
         config: u32,
     ) -> Result<OpenGroup> {
-        let row_len = optimizer.row_len(dim);
+        let row_len = rules.optimizer.row_len(rules.dim);
         let group = Opened::new(group);
         let cache = engine.open_cache(&group, row_len)?;
+        let RowRules { dim, optimizer, initializer, max_norm } = rules;
         let kept = Kept::default();
-        Ok(OpenGroup { group, cache, optimizer, initializer, dim, row_len, config, kept })
+        Ok(OpenGroup { group, cache, optimizer, initializer, max_norm, dim, row_len, config, kept })
     }
 
     pub(crate) fn group(&self) -> &Group {
@@ -197,19 +192,4 @@ impl OpenGroup {
 /// The cache lines of `floats` that are prefetched; the processor fetches further ones by itself.
 fn lines(floats: usize) -> usize {
     floats.div_ceil(16).min(8)
-}
-
-fn config(dim: usize, optimizer: &Optimizer, initializer: &Initializer) -> GroupConfig {
-    let named = |name: &str, params: &crate::params::Params| Recipe {
-        name: name.to_owned(),
-        params: params.clone(),
-    };
-    GroupConfig {
-        dim,
-        optimizer: named(optimizer.name(), optimizer.params()),
-        scheduler: optimizer
-            .scheduler()
-            .map(|scheduler| named(scheduler.name(), scheduler.params())),
-        initializer: named(initializer.name(), initializer.params()),
-    }
 }

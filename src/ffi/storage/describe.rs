@@ -26,6 +26,7 @@ use crate::ffi::{arguments, guard};
 ///                   - step
 ///                   - optimizer, initializer, scheduler (or null): what the group was last opened
 ///                     with, each an object of name and params
+///                   - max_norm: the option that the group was last opened with, or null
 /// ```
 ///
 /// - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
