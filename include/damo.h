@@ -1058,6 +1058,8 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
  *     rows_read         keys asked for by lookup and peek
  *     rows_created      rows made by lookup and apply_gradients
  *     rows_updated      optimizer steps taken
+ *     steps_skipped     calls of apply_gradients that were skipped, since the option non_finite is
+ *                       "skip"; one for a damo_step
  *     rows_loaded       keys looked for on disk
  *     rows_written      rows written back to disk in the background
  *     expired_rows      rows whose time to live was over, made anew or dropped by a merge
@@ -1356,6 +1358,9 @@ void damo_lookup_free(damo_lookup *lookup);
  *                   float; of the 2-norm of each key's gradient; of the 2-norm of the gradients of
  *                   all keys of the call together
  *     max_norm      a limit > 0 of the 2-norm of a row's weights (none)
+ *     non_finite    what a call does with gradients that are NaN, infinite or beyond 1e18:
+ *                   "refuse": it is an error (the default); "skip": the call returns OK, has
+ *                   changed nothing, and is counted (damo_storage_stat: steps_skipped)
  * ```
  *
  * Gradients are clipped after those of a key were merged. When duplicates is "sequential", the
@@ -1546,6 +1551,11 @@ damo_status damo_embedding_prefetch(const damo_embedding *embedding,
  *
  * The group's global step rises by one a call. All rows of the call and the step change together
  * or not at all.
+ *
+ * With the option non_finite "skip" a call with a gradient that is NaN, infinite or beyond 1e18 in
+ * size is skipped: it returns OK, and nothing has changed, the global step neither. The statistic
+ * steps_skipped counts such calls. A damo_step with one part says which call was skipped
+ * (damo_step_skipped).
  *
  * Errors, after which nothing has changed (for IO see "Input and output errors" above):
  * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a gradients_len that is not
@@ -1774,13 +1784,17 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
 /**
  * Makes a step without parts. Free it with damo_step_free.
  *
- * - options: may be NULL. Names; each is a limit > 0, and has no default:
+ * - options: may be NULL. Names, none of which has a default; the first three are limits > 0:
  *
  * ```text
  *     clip_value      of each float of a gradient, as torch.nn.utils.clip_grad_value_
  *     clip_row_norm   of the 2-norm of each key's gradient
  *     clip_norm       of the 2-norm of the gradients of all keys together, over all groups, as
  *                     torch.nn.utils.clip_grad_norm_; damo_step_gradient_norm returns the norm
+ *     non_finite      what damo_step_apply_gradients does if a gradient is NaN, infinite or beyond
+ *                     1e18: "refuse" is an error. "skip" is none; damo_step_skipped says 1, and no
+ *                     row or global step has changed. Without it the options of the embeddings
+ *                     with such gradients count, and if one of them refuses, the step does
  * ```
  *
  * Gradients are clipped in this order, after those of a key were added up and the options of their
@@ -1917,6 +1931,9 @@ damo_status damo_step_peek(damo_step *step, const damo_rows *outputs, size_t par
  * all: in the journal (one entry and, with durability "power", one fsync), in checkpoints, dumps
  * and iterators. A lookup meanwhile may see some rows changed and others not.
  *
+ * With the option non_finite "skip" gradients that are NaN, infinite or beyond 1e18 are no error:
+ * nothing changes, and damo_step_skipped says 1.
+ *
  * Keys without a row get one first, and those that a filter does not admit are left out, as in
  * damo_embedding_apply_gradients.
  *
@@ -1937,8 +1954,8 @@ damo_status damo_step_apply_gradients(damo_step *step,
 /**
  * Writes the 2-norm of the gradients of all keys together to *norm: that of the latest
  * damo_step_apply_gradients, before the option clip_norm made them smaller, and after the other
- * limits did. It is added up in double precision, over the sums of each key. For the norm alone,
- * give a limit such as 1e300.
+ * limits did; NaN if that call was skipped. It is added up in double precision, over the sums of
+ * each key. For the norm alone, give a limit such as 1e300.
  *
  * Errors, after which nothing is written:
  * - INVALID_ARGUMENT: a NULL handle or norm; a step without the option clip_norm; no
@@ -1946,6 +1963,19 @@ damo_status damo_step_apply_gradients(damo_step *step,
  * - BUSY: another thread is using the step.
  */
 damo_status damo_step_gradient_norm(damo_step *step, double *norm);
+
+/**
+ * Writes to *skipped whether the latest damo_step_apply_gradients was skipped, as the option
+ * non_finite "skip" says: 1 then, and 0 if it was applied, has failed, or there was none.
+ *
+ * A trainer that scales its loss makes the scale smaller then. damo_storage_stat has the number of
+ * skipped steps, as steps_skipped.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL handle or skipped.
+ * - BUSY: another thread is using the step.
+ */
+damo_status damo_step_skipped(damo_step *step, uint8_t *skipped);
 
 /**
  * Removes all parts of a step. Their memory is kept for the next ones.

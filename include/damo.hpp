@@ -1173,6 +1173,13 @@ class step {
     return norm;
   }
 
+  // Whether the latest apply_gradients was skipped, as the option non_finite "skip" says.
+  bool skipped() const {
+    std::uint8_t skipped = 0;
+    detail::check(damo_step_skipped(get(), &skipped));
+    return skipped != 0;
+  }
+
   // Removes all parts.
   void clear() {
     detail::check(damo_step_clear(get()));

@@ -23,6 +23,7 @@
 %ignore damo_step_apply_gradients;
 %ignore damo_step_clear;
 %ignore damo_step_gradient_norm;
+%ignore damo_step_skipped;
 %ignore damo_rows;
 %ignore damo_rows_pin;
 %ignore damo_pin_commit;

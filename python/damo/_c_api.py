@@ -132,6 +132,7 @@ damo_status damo_step_add_bags(damo_step *step, const damo_embedding *embedding,
 damo_status damo_step_lookup(damo_step *step, const damo_rows *outputs, size_t parts_len);
 damo_status damo_step_peek(damo_step *step, const damo_rows *outputs, size_t parts_len);
 damo_status damo_step_gradient_norm(damo_step *step, double *norm);
+damo_status damo_step_skipped(damo_step *step, uint8_t *skipped);
 damo_status damo_step_apply_gradients(damo_step *step, const damo_rows *gradients,
     size_t parts_len);
 damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);

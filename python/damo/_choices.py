@@ -10,6 +10,7 @@ DumpFormat = Literal["table", "classic", "counted"]
 ImportFormat = Literal["auto", "checkpoint", "classic", "counted"]
 ValueType = Literal["float32", "float16", "int8"]
 Conflicts = Literal["add", "refuse"]
+NonFinite = Literal["refuse", "skip"]
 BagMode = Literal["sum", "mean", "max"]
 
 OptimizerName = Literal[
@@ -47,6 +48,7 @@ StatName = Literal[
     "rows_read",
     "rows_created",
     "rows_updated",
+    "steps_skipped",
     "rows_loaded",
     "rows_written",
     "expired_rows",

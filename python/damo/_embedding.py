@@ -62,7 +62,7 @@ class Embedding(Handle):
         initializer: Initializer,
         duplicates: Duplicates | None,
         padding_key: SupportsIndex | None,
-        **options: float | None,
+        **options: float | str | None,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
@@ -295,7 +295,7 @@ class Embedding(Handle):
         gradients: contiguous float32 of shape keys.shape + (dim,).
 
         Raises ValueError, which names the key, for a gradient that is NaN, infinite or beyond 1e18
-        in size.
+        in size, unless non_finite="skip" of Storage.embedding skips such a call.
         """
         numbers = _arrays.keys(keys)
         gradients = _tensors.floats(gradients, "gradients")

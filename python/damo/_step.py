@@ -60,7 +60,7 @@ class Step(StepHandle):
         features: Mapping[str, Embedding],
         pooling: Mapping[str, BagMode | None] | None,
         include_last_offset: bool,
-        **clip: float | None,
+        **options: float | str | None,
     ) -> None:
         self._features = checked(storage, features, pooling)
         if not isinstance(include_last_offset, bool):
@@ -71,7 +71,7 @@ class Step(StepHandle):
         # The shapes of the latest keys or bags; None: there were none yet, or their call failed.
         self._shapes: list[Shape] | None = None
         self._turn = ForkSafeLock()
-        super().__init__(storage, **clip)
+        super().__init__(storage, **options)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -92,10 +92,17 @@ class Step(StepHandle):
     def gradient_norm(self) -> float:
         """The 2-norm of the latest gradients of all keys together, before they were clipped.
 
+        NaN if they were skipped.
         Raises ValueError without clip_norm, and before the first apply_gradients.
         """
         with self._alone():
             return self._norm()
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the latest apply_gradients was skipped, as non_finite="skip" says."""
+        with self._alone():
+            return self._was_skipped()
 
     def __repr__(self) -> str:
         named = (
@@ -197,8 +204,8 @@ class Step(StepHandle):
         change together or not at all, with one entry in the journal.
 
         Raises ValueError, which names feature, row and column, for a gradient that is NaN, infinite
-        or beyond 1e18 in size; and if features is None and no call had some, or reading the latest
-        has failed.
+        or beyond 1e18 in size, unless non_finite="skip" skips such a call; and if features is None
+        and no call had some, or reading the latest has failed.
         """
         with self._alone():
             if features is not None:

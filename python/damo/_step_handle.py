@@ -24,7 +24,7 @@ class StepHandle(Handle):
     must stay as it is during the call.
     """
 
-    def __init__(self, storage: Storage, **options: float | None) -> None:
+    def __init__(self, storage: Storage, **options: float | str | None) -> None:
         self.storage = storage
         # The structures for a call, and the array that has them. They are used again.
         self._fields: list[_c_api.Rows] = []
@@ -82,6 +82,12 @@ class StepHandle(Handle):
         """The norm of the latest gradients, with the option clip_norm."""
         return _c_api.read(
             ctypes.c_double, lambda norm: _c_api.damo_step_gradient_norm(self._use(), norm)
+        )
+
+    def _was_skipped(self) -> bool:
+        """Whether the latest gradients were skipped."""
+        return bool(
+            _c_api.read(ctypes.c_uint8, lambda out: _c_api.damo_step_skipped(self._use(), out))
         )
 
     def _apply(self, gradients: Sequence[Rows]) -> None:

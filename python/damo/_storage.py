@@ -16,6 +16,7 @@ from ._choices import (
     Duplicates,
     Durability,
     ImportFormat,
+    NonFinite,
     StatName,
     ValueType,
 )
@@ -196,6 +197,7 @@ class Storage(Handle):
         clip_row_norm: float | None = None,
         clip_norm: float | None = None,
         max_norm: float | None = None,
+        non_finite: NonFinite | None = None,
     ) -> Embedding:
         """Opens a group, and registers it if it is new.
 
@@ -216,6 +218,9 @@ class Storage(Handle):
         max_norm: the largest 2-norm of a row's weights, which are scaled when the row is made and
         after each step; None: no limit. Rows that are inserted, imported or committed from a Pin
         are scaled by their next step.
+        non_finite: what a call does with gradients that are NaN, infinite or beyond 1e18. "refuse":
+        it raises ValueError (the default). "skip": it changes nothing, not even the step, and
+        stat("steps_skipped") rises.
 
         A group keeps its dim and its optimizer's name for good: another one is a
         damo.AlreadyExistsError (also a ValueError). Raises TypeError or ValueError for a wrong
@@ -240,6 +245,7 @@ class Storage(Handle):
             clip_row_norm=clip_row_norm,
             clip_norm=clip_norm,
             max_norm=max_norm,
+            non_finite=non_finite,
         )
         self._adopt(opened)
         if filter is not None:
@@ -257,6 +263,7 @@ class Storage(Handle):
         clip_value: float | None = None,
         clip_row_norm: float | None = None,
         clip_norm: float | None = None,
+        non_finite: NonFinite | None = None,
     ) -> Step:
         """A Step: several embeddings of this storage that are read and stepped together.
 
@@ -269,6 +276,8 @@ class Storage(Handle):
         of a key were added up, and each embedding's own limits were applied; None: no limit. They
         are for each float, for the 2-norm of each key, and for the 2-norm of all keys of all
         features together, which gradient_norm then has.
+        non_finite: "skip" skips steps with gradients that are NaN or infinite, which skipped then
+        tells, and "refuse" raises ValueError; None: as their embeddings do.
 
         Raises TypeError or ValueError for a wrong argument, and for two embeddings of one group.
         """
@@ -280,6 +289,7 @@ class Storage(Handle):
             clip_value=clip_value,
             clip_row_norm=clip_row_norm,
             clip_norm=clip_norm,
+            non_finite=non_finite,
         )
 
     def _group(self, name_or_group: str | SupportsIndex) -> int:

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Embedding;
-use crate::engine::rows::{Gradients, KeyBatch};
+use crate::engine::rows::{Applied, Gradients, KeyBatch};
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::memory::{filled, room_for};
@@ -116,7 +116,7 @@ impl Embedding {
         &self,
         filter: &Filter,
         gradients: Gradients<'_>,
-    ) -> Result<()> {
+    ) -> Result<Applied> {
         let engine = self.storage.engine();
         let KeyBatch { keys, padding, .. } = gradients.batch;
         let mut admitted = filled(0u8, keys.len())?;

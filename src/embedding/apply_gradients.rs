@@ -14,14 +14,17 @@ impl Embedding {
     /// # Errors
     /// `INVALID_ARGUMENT` for a wrong length and for a gradient that is NaN, infinite or beyond
     /// 1e18, naming its key; `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed.
+    ///
+    /// With the option `non_finite` "skip" a call with such a gradient is skipped: nothing has
+    /// changed, also not the step, and it is no error.
     pub fn apply_gradients(&self, keys: &[i64], gradients: &[f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.storage.engine().check_writable()?;
         self.check_floats("gradients", gradients.len(), keys.len())?;
         let given = self.gradients(keys, gradients);
         match self.attached.get() {
-            None => self.table.apply_gradients(self.storage.engine(), given),
-            Some(filter) => self.apply_admitted_gradients(&filter, given),
+            None => self.table.apply_gradients(self.storage.engine(), given).map(drop),
+            Some(filter) => self.apply_admitted_gradients(&filter, given).map(drop),
         }
     }
 }

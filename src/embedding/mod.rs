@@ -29,7 +29,7 @@ pub use options::EmbeddingOptions;
 pub use pin::Pin;
 pub use together::{Given, apply_together};
 
-pub use crate::engine::rows::{Clip, Conflicts, Duplicates, Record, Summed};
+pub use crate::engine::rows::{Applied, Clip, Conflicts, Duplicates, NonFinite, Record, Summed};
 
 pub(crate) use crate::engine::rows::KeyBatch;
 pub(crate) use lookup_counted::check_occurrences;
@@ -124,8 +124,8 @@ impl Embedding {
 
     /// The gradients of a call, merged and clipped as the options say.
     fn gradients<'a>(&self, keys: &'a [i64], floats: &'a [f32]) -> Gradients<'a> {
-        let EmbeddingOptions { duplicates, clip, .. } = self.options;
-        Gradients { batch: self.batch(keys), floats, duplicates, clip }
+        let EmbeddingOptions { duplicates, clip, non_finite, .. } = self.options;
+        Gradients { batch: self.batch(keys), floats, duplicates, clip, non_finite }
     }
 
     /// The storage that the group is in.

@@ -1,6 +1,6 @@
 //! The option bag of `damo_embedding_new`, read and checked.
 
-use crate::engine::rows::{Clip, Duplicates};
+use crate::engine::rows::{Clip, Duplicates, NonFinite};
 use crate::error::Result;
 use crate::params::{FloatRange, Params};
 
@@ -17,6 +17,8 @@ pub struct EmbeddingOptions {
     pub clip: Clip,
     /// The limit of the 2-norm of a row's weights.
     pub max_norm: Option<f64>,
+    /// What is done with a call that has wrong gradients.
+    pub non_finite: NonFinite,
 }
 
 const DUPLICATES: [(&str, Duplicates); 3] =
@@ -34,8 +36,9 @@ impl EmbeddingOptions {
         let name = reader.text_if_set("name", "a name of 1 to 255 bytes")?.map(str::to_owned);
         let clip = Clip::read(&mut reader)?;
         let max_norm = reader.float_if_set(&["max_norm"], FloatRange::POSITIVE)?;
+        let non_finite = NonFinite::read(&mut reader)?.unwrap_or_default();
         reader.finish()?;
         let duplicates = DUPLICATES[duplicates].1;
-        Ok(EmbeddingOptions { name, duplicates, padding_key, clip, max_norm })
+        Ok(EmbeddingOptions { name, duplicates, padding_key, clip, max_norm, non_finite })
     }
 }

@@ -1,7 +1,7 @@
 //! Apply gradients to several embeddings of a storage together.
 
 use super::Embedding;
-use crate::engine::rows::{Clip, Duplicates, Gradients, OfGroup};
+use crate::engine::rows::{Applied, Clip, Duplicates, Gradients, NonFinite, OfGroup};
 use crate::error::Result;
 use crate::memory::{filled, room_for};
 use crate::storage::Storage;
@@ -26,13 +26,17 @@ pub struct Given<'a> {
 ///
 /// Returns the norm of all gradients before `clip`, if it has a limit for it.
 ///
+/// If gradients of some embeddings are wrong, all changes are refused or skipped together: skipped,
+/// if all of these embeddings say so. `non_finite` takes the place of what embeddings say.
+///
 /// # Errors
 /// As [`Embedding::apply_gradients`]. Nothing has changed in any group.
 pub fn apply_together(
     storage: &Storage,
     given: &mut [Given<'_>],
     clip: &Clip,
-) -> Result<Option<f64>> {
+    non_finite: Option<NonFinite>,
+) -> Result<Applied> {
     let _call = storage.begin_call()?;
     let engine = storage.engine();
     engine.check_writable()?;
@@ -44,7 +48,9 @@ pub fn apply_together(
             Duplicates::Sequential | Duplicates::Sum => Duplicates::Sum,
             Duplicates::Mean => Duplicates::Mean,
         };
-        let gradients = Gradients { duplicates, ..embedding.gradients(keys, gradients) };
+        let non_finite = non_finite.unwrap_or(embedding.options.non_finite);
+        let gradients =
+            Gradients { duplicates, non_finite, ..embedding.gradients(keys, gradients) };
         let admitted = match embedding.attached.get() {
             None => None,
             Some(filter) => {

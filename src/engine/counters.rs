@@ -17,6 +17,8 @@ pub(crate) struct Counts {
     pub(crate) rows_created: AtomicU64,
     /// Optimizer steps taken.
     pub(crate) rows_updated: AtomicU64,
+    /// Calls with wrong gradients that changed nothing.
+    pub(crate) steps_skipped: AtomicU64,
     /// Keys of lookup and peek that were in memory.
     pub(crate) cache_hits: AtomicU64,
     /// Keys of lookup and peek that were not in memory.

@@ -13,7 +13,7 @@ use super::group::{Group, GroupConfig};
 use super::journal_document::{JournalDocument, MAX_LOST_CALLS};
 use super::options::Durability;
 use super::row_rules::RowRules;
-use super::rows::{Clip, Duplicates, Gradients, KeyBatch, OpenGroup, Origin};
+use super::rows::{Clip, Duplicates, Gradients, KeyBatch, NonFinite, OpenGroup, Origin};
 use crate::error::{Error, Result};
 use crate::journal::{self, CallKind, Head, Journal, Replay};
 use crate::rocks::boot;
@@ -169,8 +169,10 @@ impl Replay for OpenGroups<'_> {
             CallKind::Gradients => {
                 let batch = KeyBatch::without_padding(keys);
                 // The journal has them as they were clipped.
-                let (duplicates, clip) = (Duplicates::Sequential, Clip::default());
-                table.apply(self.engine, Gradients { batch, floats, duplicates, clip }, source)?
+                let (clip, non_finite) = (Clip::default(), NonFinite::Refuse);
+                let duplicates = Duplicates::Sequential;
+                let gradients = Gradients { batch, floats, duplicates, clip, non_finite };
+                table.apply(self.engine, gradients, source).map(drop)?
             }
             CallKind::Insert => table.insert_from(self.engine, keys, floats, source)?,
             CallKind::InsertRecords => {

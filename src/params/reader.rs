@@ -117,15 +117,19 @@ impl<'a> ParamReader<'a> {
 
     /// One of a list of words, returned as its position in the list.
     pub fn choice(&mut self, name: &'static str, default: usize, words: &[&str]) -> Result<usize> {
-        match self.take(&[name])? {
-            None => Ok(default),
-            Some((name, value)) => {
-                let found = match value {
-                    Value::Str(word) => words.iter().position(|known| known == word),
-                    _ => None,
-                };
-                found.ok_or_else(|| self.refused(name, value, &format!("one of {}", quoted(words))))
-            }
+        Ok(self.choice_if_set(name, words)?.unwrap_or(default))
+    }
+
+    /// As [`ParamReader::choice`], or None when the key is missing.
+    pub fn choice_if_set(&mut self, name: &'static str, words: &[&str]) -> Result<Option<usize>> {
+        let Some((name, value)) = self.take(&[name])? else { return Ok(None) };
+        let found = match value {
+            Value::Str(word) => words.iter().position(|known| known == word),
+            _ => None,
+        };
+        match found {
+            Some(_) => Ok(found),
+            None => Err(self.refused(name, value, &format!("one of {}", quoted(words)))),
         }
     }
 

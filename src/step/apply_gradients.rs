@@ -4,7 +4,7 @@
 use super::group::StepGroup;
 use super::part::Part;
 use super::{Step, shapes_of};
-use crate::embedding::{Given, apply_together};
+use crate::embedding::{Applied, Given, apply_together};
 use crate::error::{Error, Result, Status};
 use crate::kernels::Rows;
 use crate::memory::room_for;
@@ -52,7 +52,11 @@ impl Step {
     /// the part was added; those of
     /// [`Embedding::apply_gradients`](crate::embedding::Embedding::apply_gradients). Nothing has
     /// changed in any group.
+    ///
+    /// With the option `non_finite` "skip" it is no error that floats are no gradients, and
+    /// [`Step::skipped`] says so. Nothing has changed then, either.
     pub fn apply_gradients(&mut self, gradients: &[Rows<'_>]) -> Result<()> {
+        self.is_skipped = false;
         self.check_rows("gradients", shapes_of(gradients))?;
         let call = self.storage.begin_call()?;
         let engine = self.storage.engine();
@@ -82,18 +86,29 @@ impl Step {
             let gradients = work.whole().unwrap_or_else(|| work.group.floats(embedding.dim()));
             given.push(Given { embedding, keys: work.group.keys(), gradients });
         }
-        let applied = apply_together(&self.storage, &mut given, &self.clip);
-        self.norm = applied.map_err(|error| match error.status() {
+        let applied = apply_together(&self.storage, &mut given, &self.clip, self.non_finite);
+        let applied = applied.map_err(|error| match error.status() {
             Status::InvalidArgument => self.first_wrong(gradients).unwrap_or(error),
             _ => error,
         })?;
+        self.is_skipped = applied == Applied::Skipped;
+        self.norm = match applied {
+            Applied::Done(norm) => norm,
+            Applied::Skipped => self.clip.norm.map(|_| f64::NAN),
+        };
         Ok(())
     }
 }
 
 impl Step {
+    /// Whether the latest call of [`Step::apply_gradients`] was skipped.
+    pub fn skipped(&self) -> bool {
+        self.is_skipped
+    }
+
     /// The 2-norm of the gradients of all keys together: those of the latest call of
-    /// [`Step::apply_gradients`], before the option clip_norm made them smaller.
+    /// [`Step::apply_gradients`], before the option clip_norm made them smaller. NaN if that call
+    /// was skipped.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a step without the option, and before the first call.

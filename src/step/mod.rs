@@ -12,7 +12,7 @@ mod part;
 
 use std::sync::Arc;
 
-use crate::embedding::{Clip, Embedding, check_occurrences};
+use crate::embedding::{Clip, Embedding, NonFinite, check_occurrences};
 use crate::error::{Error, Result};
 use crate::kernels::{Rows, RowsMut};
 use crate::params::Params;
@@ -34,8 +34,11 @@ pub struct Step {
     groups: Vec<StepGroup>,
     groups_len: usize,
     clip: Clip,
+    /// What is done with wrong gradients; None: what their embeddings say.
+    non_finite: Option<NonFinite>,
     /// The norm of the latest gradients, if it was measured.
     norm: Option<f64>,
+    is_skipped: bool,
 }
 
 impl Step {
@@ -48,19 +51,22 @@ impl Step {
             groups: Vec::new(),
             groups_len: 0,
             clip: Clip::default(),
+            non_finite: None,
             norm: None,
+            is_skipped: false,
         }
     }
 
-    /// As [`Step::new`], with the options clip_value, clip_row_norm and clip_norm.
+    /// As [`Step::new`], with the options clip_value, clip_row_norm, clip_norm and non_finite.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for an option that is none, or a value that is not accepted.
     pub fn with_options(storage: Storage, options: &Params) -> Result<Step> {
         let mut reader = options.reader("step");
         let clip = Clip::read(&mut reader)?;
+        let non_finite = NonFinite::read(&mut reader)?;
         reader.finish()?;
-        Ok(Step { clip, ..Step::new(storage) })
+        Ok(Step { clip, non_finite, ..Step::new(storage) })
     }
 
     /// How many parts there are.

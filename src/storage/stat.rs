@@ -15,7 +15,7 @@ use crate::params::find_name;
 
 type Read = fn(&Storage) -> Result<u64>;
 
-const STATS: [(&str, Read); 17] = [
+const STATS: [(&str, Read); 18] = [
     ("groups", |storage| Ok(storage.engine().groups.lock().len() as u64)),
     ("rows_estimate", |storage| storage.engine().rocks()?.estimated_rows()),
     ("rows_in_memory", |storage| Ok(over_caches(storage.engine(), |cache| cache.rows() as u64))),
@@ -23,6 +23,7 @@ const STATS: [(&str, Read); 17] = [
     ("rows_read", |storage| counted(storage, |counts| &counts.rows_read)),
     ("rows_created", |storage| counted(storage, |counts| &counts.rows_created)),
     ("rows_updated", |storage| counted(storage, |counts| &counts.rows_updated)),
+    ("steps_skipped", |storage| counted(storage, |counts| &counts.steps_skipped)),
     ("rows_loaded", |storage| counted(storage, |counts| &counts.rows_loaded)),
     ("rows_written", |storage| counted(storage, |counts| &counts.rows_written)),
     ("expired_rows", |storage| Ok(storage.engine().expiry.expired())),

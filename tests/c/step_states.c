@@ -1,6 +1,6 @@
-/* When the step handle refuses gradients, and that nothing has changed then in any group: floats
-   that are none, pooling "max" without a lookup, a step that another thread uses, a storage that is
-   only looked at. */
+/* When the step handle refuses or skips gradients, and that nothing has changed then in any group:
+   floats that are none, pooling "max" without a lookup, a step that another thread uses, a storage
+   that is only looked at. */
 #include <math.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -52,6 +52,44 @@ static void wrong_gradients_change_nothing(void) {
   CHECK(weight == 1 && pair[0] == 1 && pair[1] == 1);
   CHECK_OK(damo_embedding_record(one, 5, &time, &updates, NULL, 0));
   CHECK(updates == 0);
+}
+
+/* A trainer that scales its loss: a step that is skipped changes nothing, and says so. */
+static void wrong_gradients_are_skipped(void) {
+  damo_params *options = damo_params_new();
+  damo_step *before = step;
+  int64_t steps[2] = {-1, -1}, now[2] = {-1, -1};
+  uint64_t skips = 9;
+  uint8_t skipped = 9;
+  CHECK_OK(damo_params_set_str(options, "non_finite", "skip"));
+  step = damo_step_new(storage, options);
+  CHECK(step != NULL);
+  damo_params_free(options);
+  CHECK_OK(damo_step_skipped(step, &skipped));
+  CHECK(skipped == 0);
+  add_parts("sum");
+  CHECK_OK(damo_embedding_step(one, steps));
+  CHECK_OK(damo_embedding_step(two, steps + 1));
+  fill(0);
+  ones[2] = INFINITY;
+  CHECK_OK(damo_step_apply_gradients(step, parts(), 2));
+  CHECK_OK(damo_step_skipped(step, &skipped));
+  CHECK(skipped == 1);
+  CHECK_OK(damo_storage_stat(storage, "steps_skipped", &skips));
+  CHECK(skips == 1);
+  CHECK_OK(damo_embedding_step(one, now));
+  CHECK_OK(damo_embedding_step(two, now + 1));
+  CHECK(now[0] == steps[0] && now[1] == steps[1]);
+  fill(0);
+  CHECK_OK(damo_step_apply_gradients(step, parts(), 2));
+  CHECK_OK(damo_step_skipped(step, &skipped));
+  CHECK(skipped == 0);
+  CHECK_OK(damo_embedding_step(one, now));
+  CHECK(now[0] == steps[0] + 1);
+  REFUSED(damo_step_skipped(NULL, &skipped), "damo_step_skipped", "step");
+  REFUSED(damo_step_skipped(step, NULL), "damo_step_skipped", "skipped", "NULL");
+  damo_step_free(step);
+  step = before;
 }
 
 /* A group whose rows only its trainer changes. The other group is not stepped either. */
@@ -160,6 +198,7 @@ int main(void) {
   step = damo_step_new(storage, NULL);
   CHECK(step != NULL);
   wrong_gradients_change_nothing();
+  wrong_gradients_are_skipped();
   an_optimizer_without_steps_is_refused();
   max_needs_a_lookup();
   a_step_in_use_is_busy();

@@ -149,6 +149,25 @@ void gradients_are_clipped(const damo::storage& storage) {
          [&] { open(storage, 0, 1, 22, {{"clip_row_norm", 0}}); });
 }
 
+void wrong_gradients_are_skipped(const damo::storage& storage) {
+  const damo::embedding a = open(storage, 1, 2, 23, {{"max_norm", 1}});
+  damo::step step(storage, {{"non_finite", "skip"}});
+  CHECK(!step.skipped());
+  step.add(a, {7});
+  step.apply_gradients(std::vector<float>{0, NAN});
+  CHECK(step.skipped() && a.step() == 0 && storage.stat("steps_skipped") == 1);
+  step.apply_gradients(std::vector<float>{0, 0});
+  CHECK(!step.skipped() && a.step() == 1 && storage.stat("steps_skipped") == 1);
+  // The row began with the norm sqrt(2).
+  CHECK(std::abs(a.lookup({7})[1] - std::sqrt(0.5)) < 1e-6);
+
+  const damo::embedding b = open(storage, 1, 1, 24, {{"non_finite", "skip"}});
+  b.apply_gradients({1}, {INFINITY});
+  CHECK(b.step() == 0 && storage.stat("steps_skipped") == 2);
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "one of 'refuse', 'skip'",
+         [&] { open(storage, 1, 1, 24, {{"non_finite", "no"}}); });
+}
+
 void what_is_wrong_throws(const damo::storage& storage) {
   const damo::embedding one = open(storage, 1, 1, 8), two = open(storage, 1, 2, 9);
   damo::step step(storage);
@@ -194,5 +213,6 @@ int main() {
   other_layouts_are_spans_of_rows(storage);
   memory_is_used_again(storage);
   gradients_are_clipped(storage);
+  wrong_gradients_are_skipped(storage);
   what_is_wrong_throws(storage);
 }

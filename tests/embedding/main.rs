@@ -20,6 +20,7 @@ mod hogwild;
 mod insert_records;
 mod lookup;
 mod max_norm;
+mod non_finite;
 mod pins;
 mod pins_beside;
 mod sum_gradients;

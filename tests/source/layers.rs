@@ -55,7 +55,7 @@ const ROOMS: [(&str, &str); 28] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 58] = [
+const ENGINE: [(&str, &str); 61] = [
     (
         "rows/together",
         "mod pool rights rows rows/apply_gradients rows/change rows/clip rows/guards rows/members \
@@ -67,7 +67,7 @@ const ENGINE: [(&str, &str); 58] = [
     (
         "rows/apply_gradients",
         "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/norm \
-         rows/part",
+         rows/outcome rows/part",
     ),
     ("rows/delete", "mod rows rows/batch rows/part"),
     ("rows/replace", "mod rows rows/batch rows/part"),
@@ -84,7 +84,11 @@ const ENGINE: [(&str, &str); 58] = [
     ("cut", "mod writer/round writer/signal"),
     ("prefetch", "mod rows"),
     ("registry", "clears group mod names refusals"),
-    ("replay", "group journal_document mod options row_rules rows rows/batch rows/clip rows/part"),
+    (
+        "replay",
+        "group journal_document mod options row_rules rows rows/batch rows/clip rows/non_finite \
+         rows/part",
+    ),
     ("rows/clear", "mod rows"),
     ("rows/insert", "mod rows"),
     (
@@ -97,7 +101,10 @@ const ENGINE: [(&str, &str); 58] = [
     ("rows/insert_records", "group mod rows"),
     ("rows/make", "moment rows rows/norm"),
     ("rows/clip_gradients", "pool rows/clip rows/dedup rows/norm rows/part"),
-    ("rows/sum_gradients", "mod rows rows/batch rows/clip rows/norm rows/part"),
+    (
+        "rows/sum_gradients",
+        "mod rows rows/batch rows/clip rows/non_finite rows/norm rows/outcome rows/part",
+    ),
     ("seqno", "journal_document mod"),
     ("writer", "mod writer/round writer/signal"),
     ("clear", "mod"),
@@ -133,7 +140,8 @@ const ENGINE: [(&str, &str); 58] = [
     ("names", "group"),
     ("rows/kept", "rows/batch rows/dedup"),
     ("rows/dedup", "pool rows/batch rows/part rows/spread"),
-    ("rows/batch", "rows/clip rows/part"),
+    ("rows/outcome", "mod rows/non_finite rows/part"),
+    ("rows/batch", "rows/clip rows/non_finite rows/part"),
     ("rows/clip", ""),
     ("rows/spread", "pool rows/part"),
     ("rows/part", "rows/run"),

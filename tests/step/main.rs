@@ -6,6 +6,7 @@ mod clip;
 mod common;
 mod damaged;
 mod equal;
+mod non_finite;
 mod refused;
 mod whole;
 

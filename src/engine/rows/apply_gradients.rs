@@ -8,6 +8,7 @@ use super::dedup::Dedup;
 use super::guards::Loaned;
 use super::load::Absent;
 use super::norm::limit_norm;
+use super::outcome::{Applied, OrStop, Stop, applied};
 use super::part::{Merge, Part, WrongFloat};
 use super::{Gradients, KeyBatch, OpenGroup, Origin, lines};
 use crate::cache::{Place, Resident, Row, Shard};
@@ -61,9 +62,13 @@ impl OpenGroup {
     /// at all.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for floats that are not gradients; `POISONED`, `OUT_OF_MEMORY`, `IO`,
-    /// `CORRUPTION`. Nothing has changed.
-    pub(crate) fn apply_gradients(&self, engine: &Engine, gradients: Gradients<'_>) -> Result<()> {
+    /// `INVALID_ARGUMENT` for floats that are not gradients, unless such a call is skipped;
+    /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed.
+    pub(crate) fn apply_gradients(
+        &self,
+        engine: &Engine,
+        gradients: Gradients<'_>,
+    ) -> Result<Applied> {
         self.apply(engine, gradients, Origin::Call)
     }
 
@@ -72,7 +77,11 @@ impl OpenGroup {
         engine: &Engine,
         gradients: Gradients<'_>,
         source: Origin,
-    ) -> Result<()> {
+    ) -> Result<Applied> {
+        applied(engine, self.try_apply(engine, gradients, source).map(|()| None))
+    }
+
+    fn try_apply(&self, engine: &Engine, gradients: Gradients<'_>, source: Origin) -> OrStop<()> {
         let mut dedup = self.merged_gradients(engine, gradients)?;
         let may_be_beside = matches!(source, Origin::Call) && dedup.is_of_few();
         if may_be_beside && self.apply_few(engine, &dedup.parts)? {
@@ -99,14 +108,24 @@ impl OpenGroup {
         engine: &Engine,
         gradients: Gradients<'_>,
         admitted: &[u8],
-    ) -> Result<()> {
+    ) -> Result<Applied> {
         let held_back = held_back(gradients.batch, admitted)?;
+        applied(engine, self.apply_without(engine, gradients, held_back).map(|()| None))
+    }
+
+    /// Steps the rows, without those keys of `held_back` that have no row.
+    fn apply_without(
+        &self,
+        engine: &Engine,
+        gradients: Gradients<'_>,
+        held_back: Vec<i64>,
+    ) -> OrStop<()> {
         if self.apply_admitted_in_turns(engine, gradients, &held_back)? {
             return Ok(());
         }
         let guard = self.group.begin_write()?;
         let dedup = self.admitted_gradients(engine, gradients, &held_back)?;
-        self.apply_merged(engine, guard, dedup, Origin::Call)
+        Ok(self.apply_merged(engine, guard, dedup, Origin::Call)?)
     }
 
     /// Steps the rows in turns with other calls. False if that cannot be done: nothing has changed
@@ -116,7 +135,7 @@ impl OpenGroup {
         engine: &Engine,
         gradients: Gradients<'_>,
         held_back: &[i64],
-    ) -> Result<bool> {
+    ) -> OrStop<bool> {
         let Some(beside) = self.group.rights.begin_in_turns()? else { return Ok(false) };
         // No insert or delete may come between the look for rows and the step.
         let membership = if held_back.is_empty() { None } else { beside.membership() };
@@ -151,8 +170,8 @@ impl OpenGroup {
         engine: &Engine,
         gradients: Gradients<'_>,
         held_back: &[i64],
-    ) -> Result<Box<Dedup>> {
-        let Gradients { batch: KeyBatch { keys, padding, .. }, floats, .. } = gradients;
+    ) -> OrStop<Box<Dedup>> {
+        let Gradients { batch: KeyBatch { keys, padding, .. }, floats, non_finite, .. } = gradients;
         let mut without_row = room_for(held_back.len())?;
         let found = self.load(&Loaned::new(engine), held_back, Absent::Skip, None)?;
         let with_found = held_back.iter().zip(found);
@@ -164,16 +183,16 @@ impl OpenGroup {
                 kept.extend_from_slice(gradient);
             } else if !are_gradients(gradient) {
                 // Dropping it would hide what is wrong with the model.
-                return Err(self.first_wrong(gradients).into());
+                return Err(Stop::of(self.first_wrong(gradients), non_finite));
             }
         }
         let batch = KeyBatch { keys: &kept_keys, padding, occurrences: None };
         let kept = Gradients { batch, floats: &kept, ..gradients };
-        self.merged_gradients(engine, kept).map_err(|error| {
+        self.merged_gradients(engine, kept).map_err(|stop| {
             // The position is that in the whole batch.
             match self.first_wrong(gradients) {
-                WrongFloat::Nothing => error,
-                wrong => wrong.into(),
+                WrongFloat::Nothing => stop,
+                wrong => Stop::of(wrong, non_finite),
             }
         })
     }
@@ -190,7 +209,7 @@ impl OpenGroup {
         &self,
         engine: &Engine,
         gradients: Gradients<'_>,
-    ) -> Result<Box<Dedup>> {
+    ) -> OrStop<Box<Dedup>> {
         self.merge_into(self.kept.take(gradients.batch), engine, gradients)
     }
 
@@ -199,10 +218,11 @@ impl OpenGroup {
         &self,
         dedup: Box<Dedup>,
         engine: &Engine,
-        Gradients { batch, floats, duplicates, clip }: Gradients<'_>,
-    ) -> Result<Box<Dedup>> {
+        Gradients { batch, floats, duplicates, clip, non_finite }: Gradients<'_>,
+    ) -> OrStop<Box<Dedup>> {
         let merge = Merge::Gradients(duplicates);
-        let mut dedup = self.merged_into(dedup, engine, batch, (floats, self.dim), merge)?;
+        let merged = self.try_merged(dedup, engine, batch, (floats, self.dim), merge)?;
+        let mut dedup = merged.map_err(|wrong| Stop::of(wrong, non_finite))?;
         if !clip.is_none() {
             clip.clip_call(&engine.pool, &mut dedup, self.dim)?;
         }

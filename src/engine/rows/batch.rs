@@ -1,6 +1,7 @@
 //! What a call gets: keys, and gradients for them.
 
 use super::clip::Clip;
+use super::non_finite::NonFinite;
 use super::part::Duplicates;
 
 /// The keys of a call, in the caller's order.
@@ -25,6 +26,8 @@ pub(crate) struct Gradients<'a> {
     pub(crate) duplicates: Duplicates,
     /// The limits of the merged gradients.
     pub(crate) clip: Clip,
+    /// What is done if some of them are wrong.
+    pub(crate) non_finite: NonFinite,
 }
 
 impl<'a> KeyBatch<'a> {

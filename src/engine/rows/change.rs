@@ -48,25 +48,24 @@ impl OpenGroup {
         &self,
         engine: &Engine,
         batch: KeyBatch<'_>,
-        (floats, width): (&[f32], usize),
+        floats: (&[f32], usize),
         merge: Merge,
     ) -> Result<Box<Dedup>> {
-        let dedup = self.kept.take(batch);
-        self.merged_into(dedup, engine, batch, (floats, width), merge)
+        Ok(self.try_merged(self.kept.take(batch), engine, batch, floats, merge)??)
     }
 
-    /// As [`OpenGroup::merged`], in these buffers.
+    /// As [`OpenGroup::merged`], in these buffers. Says what is wrong with the floats.
     ///
     /// # Errors
-    /// As there.
-    pub(super) fn merged_into(
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn try_merged(
         &self,
         mut dedup: Box<Dedup>,
         engine: &Engine,
         batch: KeyBatch<'_>,
         (floats, width): (&[f32], usize),
         merge: Merge,
-    ) -> Result<Box<Dedup>> {
+    ) -> Result<std::result::Result<Box<Dedup>, WrongFloat>> {
         let _call = engine.pool.begin_work(batch.keys.len());
         self.begin_dedup(&mut dedup, engine, batch)?;
         dedup.each(&engine.pool, |part| {
@@ -74,10 +73,7 @@ impl OpenGroup {
             Ok(())
         })?;
         let wrong = dedup.parts.iter_mut().filter_map(|part| part.wrong.take());
-        match wrong.min_by_key(WrongFloat::order) {
-            None => Ok(dedup),
-            Some(wrong) => Err(wrong.into()),
-        }
+        Ok(wrong.min_by_key(WrongFloat::order).map_or(Ok(dedup), Err))
     }
 
     /// Makes the change. Calls `work` for the steps of every part, in any order and on any thread,

@@ -2,6 +2,7 @@
 
 use super::apply_gradients::{Done, held_back};
 use super::dedup::Dedup;
+use super::outcome::OrStop;
 use super::{Gradients, OpenGroup};
 use crate::error::Result;
 
@@ -35,7 +36,7 @@ impl<'a> OfGroup<'a> {
 pub(super) struct Member<'a> {
     pub(super) of: &'a OfGroup<'a>,
     pub(super) dedup: Box<Dedup>,
-    pub(super) outcome: Result<()>,
+    pub(super) outcome: OrStop<()>,
     pub(super) done: Done,
     /// The sum of the squares of its gradients.
     pub(super) squares: f64,

@@ -1,7 +1,9 @@
 //! Sum gradients: the sums that apply_gradients steps with, for a caller that needs them earlier.
 
 use super::clip::Clip;
+use super::non_finite::NonFinite;
 use super::norm::measure;
+use super::outcome::Stop;
 use super::part::{Duplicates, Part};
 use super::{Gradients, OpenGroup};
 use crate::engine::Engine;
@@ -46,8 +48,9 @@ impl OpenGroup {
             Duplicates::Sequential | Duplicates::Sum => Duplicates::Sum,
             Duplicates::Mean => Duplicates::Mean,
         };
-        let gradients = Gradients { duplicates, clip: Clip::default(), ..gradients };
-        let dedup = self.merged_gradients(engine, gradients)?;
+        let (clip, non_finite) = (Clip::default(), NonFinite::Refuse);
+        let gradients = Gradients { duplicates, clip, non_finite, ..gradients };
+        let dedup = self.merged_gradients(engine, gradients).map_err(Stop::into_error)?;
         let summed = self.copy_sums(engine, &dedup.parts, summed_keys, sums);
         self.kept.keep(dedup, false);
         summed

@@ -14,6 +14,7 @@ use super::clip::Clip;
 use super::guards::Pinned;
 use super::members::{Member, OfGroup};
 use super::norm::scale;
+use super::outcome::{Applied, OrStop, Stop, applied};
 use super::part::Part;
 use super::step_entry::Entry;
 use super::{OpenGroup, Origin};
@@ -67,20 +68,20 @@ impl Engine {
     ///
     /// # Errors
     /// As there; of several errors that of the first group. Nothing has changed.
-    pub(crate) fn apply_together(
-        &self,
-        groups: &[OfGroup<'_>],
-        clip: &Clip,
-    ) -> Result<Option<f64>> {
+    pub(crate) fn apply_together(&self, groups: &[OfGroup<'_>], clip: &Clip) -> Result<Applied> {
         if let [OfGroup { table, gradients, held_back }] = groups
             && held_back.is_empty()
             && clip.is_none()
         {
-            return table.apply_gradients(self, *gradients).map(|()| None);
+            return table.apply_gradients(self, *gradients);
         }
         if groups.is_empty() {
-            return Ok(clip.norm.map(|_| 0.0));
+            return Ok(Applied::Done(clip.norm.map(|_| 0.0)));
         }
+        applied(self, self.step_together(groups, clip))
+    }
+
+    fn step_together(&self, groups: &[OfGroup<'_>], clip: &Clip) -> OrStop<Option<f64>> {
         debug_assert!(groups.is_sorted_by(|a, b| a.table.group.id() < b.table.group.id()));
         let mut members = room_for(groups.len())?;
         members.extend(groups.iter().map(|of| Member {
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     /// Merges gradients anew that may have been clipped.
-    fn merge_again(&self, members: &mut [Member<'_>], keys: usize, clip: &Clip) -> Result<()> {
+    fn merge_again(&self, members: &mut [Member<'_>], keys: usize, clip: &Clip) -> OrStop<()> {
         if clip.is_none() {
             return Ok(());
         }
@@ -150,7 +151,7 @@ impl Engine {
         members: &mut [Member<'_>],
         keys: usize,
         wanted: impl Fn(&OfGroup<'_>) -> bool + Sync + Send,
-    ) -> Result<()> {
+    ) -> OrStop<()> {
         // damo's own threads: a group's work is shared itself, and may wait for other calls.
         self.pool.each_on(Help::Own, keys, members, |Member { of, dedup, outcome, .. }| {
             if wanted(of) {
@@ -172,7 +173,7 @@ impl Engine {
         members: &mut [Member<'_>],
         keys: usize,
         (clip, alone): (&Clip, bool),
-    ) -> Result<Tried> {
+    ) -> OrStop<Tried> {
         let mut rights = room_for(members.len())?;
         for member in &*members {
             match member.of.table.group.rights.begin_right(alone)? {
@@ -215,7 +216,7 @@ impl Engine {
         let outcome = self.change_parts(begun, pinned, &dones, keys);
         drop(stepping);
         self.rows_changed();
-        outcome.map(|()| Tried::Done(norm))
+        Ok(outcome.map(|()| Tried::Done(norm))?)
     }
 
     /// Changes the rows of all groups, each shard's when its turn there has come.
@@ -286,8 +287,16 @@ fn shares_of(parts: &[(usize, &Part)]) -> Vec<Range<usize>> {
     shares
 }
 
-fn first_error(members: &mut [Member<'_>]) -> Result<()> {
-    members.iter_mut().try_for_each(|member| std::mem::replace(&mut member.outcome, Ok(())))
+/// The first error. The call is skipped only if there is none.
+fn first_error(members: &mut [Member<'_>]) -> OrStop<()> {
+    let mut skipped = Ok(());
+    for member in members {
+        match std::mem::replace(&mut member.outcome, Ok(())) {
+            Err(Stop::Skip) => skipped = Err(Stop::Skip),
+            outcome => outcome?,
+        }
+    }
+    skipped
 }
 
 /// A call that has its sequence number.

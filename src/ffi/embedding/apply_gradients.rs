@@ -14,6 +14,11 @@ use crate::ffi::{arguments, guard};
 /// The group's global step rises by one a call. All rows of the call and the step change together
 /// or not at all.
 ///
+/// With the option non_finite "skip" a call with a gradient that is NaN, infinite or beyond 1e18 in
+/// size is skipped: it returns OK, and nothing has changed, the global step neither. The statistic
+/// steps_skipped counts such calls. A damo_step with one part says which call was skipped
+/// (damo_step_skipped).
+///
 /// Errors, after which nothing has changed (for IO see "Input and output errors" above):
 /// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a gradients_len that is not
 ///   keys_len x dim; a gradient that is NaN, infinite or beyond 1e18 in size (the message names its

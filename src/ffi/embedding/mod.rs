@@ -81,6 +81,9 @@ pub const DAMO_GROUP_BY_NAME: u32 = 4_294_967_294;
 ///                   float; of the 2-norm of each key's gradient; of the 2-norm of the gradients of
 ///                   all keys of the call together
 ///     max_norm      a limit > 0 of the 2-norm of a row's weights (none)
+///     non_finite    what a call does with gradients that are NaN, infinite or beyond 1e18:
+///                   "refuse": it is an error (the default); "skip": the call returns OK, has
+///                   changed nothing, and is counted (damo_storage_stat: steps_skipped)
 /// ```
 ///
 /// Gradients are clipped after those of a key were merged. When duplicates is "sequential", the

@@ -20,6 +20,9 @@ use crate::ffi::{arguments, guard};
 /// all: in the journal (one entry and, with durability "power", one fsync), in checkpoints, dumps
 /// and iterators. A lookup meanwhile may see some rows changed and others not.
 ///
+/// With the option non_finite "skip" gradients that are NaN, infinite or beyond 1e18 are no error:
+/// nothing changes, and damo_step_skipped says 1.
+///
 /// Keys without a row get one first, and those that a filter does not admit are left out, as in
 /// damo_embedding_apply_gradients.
 ///

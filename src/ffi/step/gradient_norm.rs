@@ -6,8 +6,8 @@ use crate::ffi::{arguments, guard};
 
 /// Writes the 2-norm of the gradients of all keys together to *norm: that of the latest
 /// damo_step_apply_gradients, before the option clip_norm made them smaller, and after the other
-/// limits did. It is added up in double precision, over the sums of each key. For the norm alone,
-/// give a limit such as 1e300.
+/// limits did; NaN if that call was skipped. It is added up in double precision, over the sums of
+/// each key. For the norm alone, give a limit such as 1e300.
 ///
 /// Errors, after which nothing is written:
 /// - INVALID_ARGUMENT: a NULL handle or norm; a step without the option clip_norm; no

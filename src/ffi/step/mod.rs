@@ -11,6 +11,7 @@ mod peek;
 
 mod apply_gradients;
 mod gradient_norm;
+mod skipped;
 
 mod clear;
 
@@ -28,6 +29,7 @@ pub use clear::*;
 pub use gradient_norm::*;
 pub use lookup::*;
 pub use peek::*;
+pub use skipped::*;
 
 /// A training step over several features: one lookup for all of them, and one transaction for all
 /// of their gradients.
@@ -64,13 +66,17 @@ impl arguments::Plain for damo_rows {}
 
 /// Makes a step without parts. Free it with damo_step_free.
 ///
-/// - options: may be NULL. Names; each is a limit > 0, and has no default:
+/// - options: may be NULL. Names, none of which has a default; the first three are limits > 0:
 ///
 /// ```text
 ///     clip_value      of each float of a gradient, as torch.nn.utils.clip_grad_value_
 ///     clip_row_norm   of the 2-norm of each key's gradient
 ///     clip_norm       of the 2-norm of the gradients of all keys together, over all groups, as
 ///                     torch.nn.utils.clip_grad_norm_; damo_step_gradient_norm returns the norm
+///     non_finite      what damo_step_apply_gradients does if a gradient is NaN, infinite or beyond
+///                     1e18: "refuse" is an error. "skip" is none; damo_step_skipped says 1, and no
+///                     row or global step has changed. Without it the options of the embeddings
+///                     with such gradients count, and if one of them refuses, the step does
 /// ```
 ///
 /// Gradients are clipped in this order, after those of a key were added up and the options of their

@@ -19,6 +19,8 @@ use crate::ffi::{arguments, guard};
 ///     rows_read         keys asked for by lookup and peek
 ///     rows_created      rows made by lookup and apply_gradients
 ///     rows_updated      optimizer steps taken
+///     steps_skipped     calls of apply_gradients that were skipped, since the option non_finite is
+///                       "skip"; one for a damo_step
 ///     rows_loaded       keys looked for on disk
 ///     rows_written      rows written back to disk in the background
 ///     expired_rows      rows whose time to live was over, made anew or dropped by a merge

@@ -188,6 +188,45 @@ class Steps(StepCase):
         np.testing.assert_allclose(step.gradient_norm, 2, rtol=1e-5)
         np.testing.assert_allclose(clipped.lookup([3]), [[-1]], rtol=1e-5)
 
+    def test_skips_gradients_that_are_not_finite(self):
+        step = self.step(non_finite="skip", clip_norm=1)
+        self.assertIs(step.skipped, False)
+        step.lookup(self.GIVEN)
+        user, tags = np.zeros((3, 2), np.float32), np.zeros((3, 3), np.float32)
+        tags[1] = np.nan  # The bag is empty: its gradient goes to no key.
+        step.apply_gradients({"user": user, "tags": tags})
+        self.assertIs(step.skipped, False)
+        user[1, 1] = np.inf
+        step.apply_gradients({"user": user, "tags": tags})
+        self.assertIs(step.skipped, True)
+        self.assertTrue(np.isnan(step.gradient_norm))
+        self.assertEqual((self.user.step, self.tag.step), (1, 1))
+        self.assertEqual(self.table.stat("steps_skipped"), 1)
+        with self.assertRaisesRegex(ValueError, "row 1, column 1 is inf.*feature 'user'"):
+            self.step(non_finite="refuse").apply_gradients(
+                {"user": user, "tags": tags}, self.GIVEN
+            )
+        own = {"dim": 1, "optimizer": damo.SGD(lr=1.0), "non_finite": "skip"}
+        skips = self.table.embedding("skips", **own)
+        skips.apply_gradients(1, np.float32([np.nan]))
+        self.assertEqual((skips.step, self.table.stat("steps_skipped")), (0, 2))
+        with self.assertRaisesRegex(ValueError, "one of 'refuse', 'skip'"):
+            self.table.embedding("other", **{**own, "non_finite": "drop"})
+
+    def test_limits_the_norm_of_rows(self):
+        limited = self.table.embedding(
+            "limited",
+            dim=2,
+            optimizer=damo.SGD(lr=1.0),
+            initializer=damo.Ones(),
+            max_norm=1,
+        )
+        np.testing.assert_allclose(limited.lookup(1), [0.5**0.5] * 2, rtol=1e-6)
+        limited.apply_gradients(1, np.float32([0, 9]))
+        np.testing.assert_allclose(np.linalg.norm(limited.lookup(1)), 1, rtol=1e-6)
+        limits = {one["name"]: one["max_norm"] for one in self.table.describe()["groups"]}
+        self.assertEqual((limits["limited"], limits["tag"]), (1, None))
+
     def test_clips_gradients(self):
         step = self.step(clip_value=3, clip_norm=2.5)
         with self.assertRaisesRegex(ValueError, "no gradients were applied yet"):
