@@ -5,16 +5,13 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::entry::{ENTRY_HEADER_LEN, Head};
+use super::entry::{ConfigEntry, ENTRY_HEADER_LEN, Head};
 use super::mapping::Mapping;
 use super::payload::Payload;
 use super::shared::Shared;
 use super::write::write_all_at;
 use crate::error::Result;
 use crate::seqno::Seqno;
-
-/// The entry of a configuration: its id, the head and the description.
-pub(super) type ConfigEntry = (u32, [u8; ENTRY_HEADER_LEN], Arc<[u8]>);
 
 /// A call's entries, whose bytes are reserved.
 pub(super) struct Entries<'a> {

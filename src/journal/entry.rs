@@ -36,6 +36,7 @@
 //! ```
 
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use crc32fast::Hasher;
 
@@ -49,6 +50,9 @@ pub(crate) const SEGMENT_HEADER_LEN: usize = 24;
 /// Of a mapped segment.
 pub(crate) const MAPPED_HEADER_LEN: usize = 64;
 pub(super) const ENTRY_HEADER_LEN: usize = 64;
+/// The entry of a configuration: its id, the head and the description.
+pub(super) type ConfigEntry = (u32, [u8; ENTRY_HEADER_LEN], Arc<[u8]>);
+
 /// Where a mapped segment has its end word.
 pub(super) const END_AT: usize = 24;
 const MAGIC: &[u8; 8] = b"damojrnl";

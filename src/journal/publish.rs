@@ -8,8 +8,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::begun::{Begun, ConfigEntry, Entries, InOrder, Left, Transfer};
-use super::entry::{ENTRY_HEADER_LEN, Head, encode_end, encode_head, end_word};
+use super::begun::{Begun, Entries, InOrder, Left, Transfer};
+use super::entry::{ConfigEntry, ENTRY_HEADER_LEN, Head, encode_end, encode_head, end_word};
 use super::mapped::{ALWAYS_COPIED, Flight, Mapped, SEGMENT_BYTES};
 use super::names::failed;
 use super::payload::Payload;

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::begun::ConfigEntry;
-use super::entry::{self, CallKind, Head, checksum, encode_head};
+use super::entry::{self, CallKind, ConfigEntry, Head, checksum, encode_head};
 use super::mapped::SEGMENT_BYTES;
 use super::names::failed;
 use super::payload::Payload;

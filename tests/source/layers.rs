@@ -59,10 +59,10 @@ const ENGINE: [(&str, &str); 61] = [
     (
         "rows/together",
         "mod pool rights rows rows/apply_gradients rows/change rows/clip rows/guards rows/members \
-         rows/part rows/step_entry turns",
+         rows/norm rows/outcome rows/part rows/step_entry turns",
     ),
     ("rows/few_together", "mod rights rows/few_held rows/members rows/step_entry"),
-    ("rows/members", "rows rows/apply_gradients rows/batch rows/dedup"),
+    ("rows/members", "rows rows/apply_gradients rows/batch rows/dedup rows/outcome"),
     ("rows/step_entry", "mod rows rows/change rows/part"),
     (
         "rows/apply_gradients",
