@@ -24,6 +24,7 @@
 //! - files: files that are whole or not there
 //! - [`file_size_limit`]: makes a write beyond the process's limit an error instead of a signal
 //! - locks: the locks of all rooms
+//! - [`kill_points`]: where tests kill the process
 //! - [`limits`], seqno, [`memory`], [`key_hash`], prefetch, random_id, [`error`]: one small thing
 //!   each
 
@@ -46,6 +47,7 @@ pub mod initializer;
 mod journal;
 pub mod kernels;
 pub mod key_hash;
+pub mod kill_points;
 pub mod limits;
 mod locks;
 pub mod memory;

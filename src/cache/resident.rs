@@ -18,6 +18,7 @@ use super::replaced::Replaced;
 use super::row::Row;
 use super::slab::{Hold, Slab};
 use super::slot::{ABSENT, DIRTY, EPOCH};
+use crate::kill_points::{Point, pass};
 use crate::memory::room_for;
 
 /// Counts of a group that can be read without locking a shard.
@@ -174,6 +175,7 @@ impl Resident {
     /// Call before a row is changed.
     #[inline(always)]
     pub(crate) fn before_change(&self, row: &Row<'_>) {
+        pass(Point::RowIsNext);
         if self.cut.is_open.load(Ordering::Relaxed) {
             self.keep(row);
         }
@@ -216,5 +218,6 @@ impl Resident {
             row.slot().set_dirty(self.cut.epoch.load(Ordering::Relaxed));
             self.counts.dirty.fetch_add(1, Ordering::Relaxed);
         }
+        pass(Point::RowChanged);
     }
 }

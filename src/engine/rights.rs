@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use super::turns::{Lanes, Tickets, Turns};
 use crate::cache::{MAX_PINS, MAX_SHARDS};
 use crate::error::{Error, Result, Status};
+use crate::kill_points::{Point, pass};
 use crate::locks::{Mutex, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use crate::stripes::{Apart, CallLock};
 
@@ -173,6 +174,7 @@ impl Rights {
     /// Sets the global step, for a call that gets its sequence number with `order` locked.
     pub(crate) fn set_step_in_order(&self, step: i64) {
         self.step.store(step, Ordering::Release);
+        pass(Point::StepTaken);
     }
 
     /// Takes back the global step of a call that failed. All calls that took a later step have
@@ -192,7 +194,9 @@ impl Rights {
 
     fn lock_order(&self) -> OrderGuard<'_> {
         let Order { next, lanes } = self.order();
-        OrderGuard { lanes, next: next.lock() }
+        let next = next.lock();
+        pass(Point::OrderLocked);
+        OrderGuard { lanes, next }
     }
 
     /// Waits for the right to change rows beside others.
@@ -311,7 +315,9 @@ impl<'a> OrderGuard<'a> {
 
     /// Draws tickets at the shards that are set in `shards`.
     pub(crate) fn draw(&mut self, shards: u64) -> Turns<'a> {
-        self.lanes.draw(&mut self.next, shards)
+        let turns = self.lanes.draw(&mut self.next, shards);
+        pass(Point::TicketsDrawn);
+        turns
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::cache::MAX_SHARDS;
+use crate::kill_points::{Point, pass};
 use crate::locks::{Condvar, Mutex};
 use crate::stripes::Apart;
 
@@ -93,6 +94,7 @@ impl Turns<'_> {
     pub(crate) fn pass(&self, shards: u64) {
         self.left.fetch_and(!shards, Ordering::Relaxed);
         bits(shards).for_each(|shard| self.lanes.lanes[shard].0.pass());
+        pass(Point::TurnPassed);
     }
 }
 

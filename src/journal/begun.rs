@@ -11,6 +11,7 @@ use super::payload::Payload;
 use super::shared::Shared;
 use super::write::write_all_at;
 use crate::error::Result;
+use crate::kill_points::{Point, pass};
 use crate::seqno::Seqno;
 
 /// A call's entries, whose bytes are reserved.
@@ -43,6 +44,7 @@ impl Entries<'_> {
     pub(super) fn copy(&self, map: &Mapping) {
         let mut at = self.at;
         let mut put = |bytes: &[u8]| {
+            pass(Point::PieceIsNext);
             map.copy(at, bytes);
             at += bytes.len() as u64;
         };
@@ -53,7 +55,10 @@ impl Entries<'_> {
         put(&self.head);
         match self.way {
             Transfer::CopiedByMany => {
-                self.payload.each_run(|from, bytes| map.copy(at + from, bytes))
+                self.payload.each_run(|from, bytes| {
+                    pass(Point::PieceIsNext);
+                    map.copy(at + from, bytes);
+                });
             }
             Transfer::Copied | Transfer::Written => {
                 self.payload.pieces().for_each(put);
@@ -71,7 +76,10 @@ impl Entries<'_> {
         }
         pieces.push(IoSlice::new(&self.head));
         pieces.extend(self.payload.pieces().map(IoSlice::new));
-        write_all_at(file, &mut pieces, self.at)
+        pass(Point::EntryIsNext);
+        write_all_at(file, &mut pieces, self.at)?;
+        pass(Point::EntryWritten);
+        Ok(())
     }
 
     /// Where the entries of the configurations and the call's own begin.

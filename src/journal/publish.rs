@@ -16,6 +16,7 @@ use super::payload::Payload;
 use super::shared::{Shared, State};
 use super::write::write_all_at;
 use crate::error::{Error, Result};
+use crate::kill_points::{Point, pass};
 use crate::locks::MutexGuard;
 use crate::memory::{reserve, room_for};
 use crate::seqno::Seqno;
@@ -87,6 +88,7 @@ impl Shared {
         let mut entries = state.reserve(&order.complete(head)?, payload, memory);
         let Some(mapped) = &mut state.current.mapped else { return Ok(None) };
         let (seqno, begins, end) = (entries.seqno, entries.begins(), entries.at + entries.len);
+        pass(Point::EntryReserved);
         let is_written = entries.len <= COPIED_AT_ONCE;
         if is_written {
             entries.copy(&mapped.map);
@@ -215,7 +217,9 @@ impl State {
     /// Makes everything up to `end` part of the journal; `last` is the last call in it.
     pub(super) fn publish(&mut self, journal: &Shared, end: u64, last: Seqno) {
         let Some(mapped) = &self.current.mapped else { return };
+        pass(Point::EntryCopied);
         mapped.map.store_end(end_word(end, mapped.first));
+        pass(Point::EntryPublished);
         journal.bytes.fetch_add(end - self.current.len, Ordering::Relaxed);
         self.current.len = end;
         journal.last.store(last, Ordering::Release);

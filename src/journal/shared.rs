@@ -14,6 +14,7 @@ use super::room::Room;
 use super::segment::{AppendError, Segment};
 use super::spare::{self, Spare, Spares};
 use crate::error::{Error, Result};
+use crate::kill_points::{Point, pass};
 use crate::locks::{Condvar, Mutex};
 use crate::memory::{reserve, room_for};
 use crate::seqno::{AtomicSeqno, Seqno};
@@ -169,8 +170,10 @@ impl Shared {
             (file, state.current.path.clone(), self.last.load(Ordering::Acquire))
         };
         // Segments that were closed meanwhile have been synced by `rotate`.
+        pass(Point::SyncIsNext);
         match self.sync(&file) {
             Ok(()) => {
+                pass(Point::Synced);
                 *synced = last;
                 Ok(())
             }
@@ -282,7 +285,9 @@ impl State {
         pieces.push(IoSlice::new(&entry_bytes));
         pieces.extend(payload.pieces().map(IoSlice::new));
         let before = self.current.len;
+        pass(Point::EntryIsNext);
         self.current.append(&mut pieces).map_err(|error| self.note_torn(error))?;
+        pass(Point::EntryWritten);
         self.current.configs.extend(configs.iter().map(|(config, ..)| *config));
         self.given = seqno;
         journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);

@@ -29,8 +29,8 @@ const ROOMS: [(&str, &str); 28] = [
     ),
     (
         "engine",
-        "cache error executor file_size_limit files initializer journal limits locks memory \
-         optimizer params prefetch process rocks seqno stripes threads workers",
+        "cache error executor file_size_limit files initializer journal kill_points limits locks \
+         memory optimizer params prefetch process rocks seqno stripes threads workers",
     ),
     ("filter", "error files limits locks memory params prefetch process reserved"),
     ("table", "error file_size_limit files limits locks memory prefetch reserved"),
@@ -38,9 +38,9 @@ const ROOMS: [(&str, &str); 28] = [
     ("kernels", "error limits memory prefetch"),
     ("optimizer", "error params scheduler"),
     ("reserved", "rocks"),
-    ("cache", "error locks memory prefetch seqno"),
+    ("cache", "error kill_points locks memory prefetch seqno"),
     ("initializer", "error params"),
-    ("journal", "error files locks memory seqno threads"),
+    ("journal", "error files kill_points locks memory seqno threads"),
     ("rocks", "error file_size_limit files locks memory prefetch seqno threads"),
     ("scheduler", "error params"),
     ("files", "error"),

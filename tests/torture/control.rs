@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 
+use damo::kill_points::{self, Countdown};
+
 use crate::system::{AllAtomic, c_path, preloaded, shared};
 
 type Text = [AtomicU8; 256];
@@ -147,6 +149,30 @@ fn set(text: &Text, bytes: &[u8]) {
     assert!(bytes.len() < text.len(), "the path of the scratch directory is too long");
     for (index, byte) in text.iter().enumerate() {
         byte.store(bytes.get(index).copied().unwrap_or(0), SeqCst);
+    }
+}
+
+/// The countdown of compiled-in points, in memory that the driver shares with its workers.
+pub struct Points(Countdown);
+
+// SAFETY: atomics only.
+unsafe impl AllAtomic for Points {}
+
+impl Points {
+    pub fn reset(&self) {
+        self.0.left.store(0, SeqCst);
+        self.0.at.store(0, SeqCst);
+    }
+
+    /// In a worker: the `nth` point from now on kills.
+    pub fn arm(&'static self, nth: i64) {
+        self.0.left.store(nth, SeqCst);
+        kill_points::arm(&self.0);
+    }
+
+    /// The number of the point that killed; 0 if none did.
+    pub fn at(&self) -> u32 {
+        self.0.at.load(SeqCst)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::control::{Board, Control, Fate, Plan};
+use crate::control::{Board, Control, Fate, Plan, Points};
 use crate::disk::Disk;
 use crate::engine::Opening;
 use crate::judge::{TIMEOUT, encode};
@@ -21,6 +21,7 @@ pub struct Lane {
     pub campaign: &'static str,
     pub control: &'static Control,
     pub board: &'static Board,
+    pub points: &'static Points,
     pub stage: Stage,
     pub tally: Tally,
     pub index: u64,
@@ -81,6 +82,7 @@ fn run_lane(
         campaign: campaign.name,
         control: own,
         board: crate::system::shared(),
+        points: crate::system::shared(),
         stage: Stage::new(&scratch, options.seed),
         tally: Tally::default(),
         index,

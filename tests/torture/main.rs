@@ -13,6 +13,7 @@
 
 #![no_main]
 
+mod beside;
 mod call;
 mod control;
 mod corruption;

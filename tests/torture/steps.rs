@@ -1,12 +1,17 @@
-//! Steps over 26 groups: kills at the n-th call that changes anything on disk, and at random
-//! moments. Right is: all groups are at the same step, the last that returned or the one under way,
-//! and every row has exactly these steps.
+//! Steps over 26 groups: kills at the n-th call that changes anything on disk, at the n-th point
+//! that is compiled into the library (`damo::kill_points`), and at random moments. Right is: all
+//! groups are at the same step, the last that returned or the one under way, and every row has
+//! exactly these steps. `beside` has steps that other threads work beside.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use damo::kill_points;
 use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 
+use crate::beside;
 use crate::control::{Board, CHANGES, Fate, Plan};
 use crate::judge::{TIMEOUT, answer, encode};
 use crate::lanes::Lane;
@@ -17,9 +22,41 @@ use crate::tally::{CRASH, HANG, LOST, Verdict};
 
 /// The steps of a session that is killed at a call. A flush is among them.
 const STEPS: u64 = 30;
+/// Those of a session that is killed at a compiled-in point. The steps before are made without
+/// kills, and a flush is among these.
+const POINT_STEPS: Range<u64> = 23..26;
+
+/// When a session is killed.
+#[derive(Clone, Copy, Debug)]
+pub enum Kill {
+    /// At a call.
+    Call(Plan),
+    /// At the point with this number, from 1.
+    Point(i64),
+    /// After this time.
+    After(Duration),
+}
+
+impl Kill {
+    /// `calls` and `points` are the most that are drawn, and `micros` the longest time.
+    pub fn draw(random: &mut ChaCha8Rng, (calls, points, micros): (i64, i64, u64)) -> Kill {
+        match random.random_range(0..if kill_points::ARE_COMPILED_IN { 4 } else { 2 }) {
+            0 => {
+                let part = if random.random() { random.random_range(1..256) } else { 0 };
+                Kill::Call(plan(random.random_range(1..calls), part))
+            }
+            1 => Kill::After(Duration::from_micros(random.random_range(0..micros))),
+            // The numbers of points differ by orders of magnitude: a small one is near the start.
+            _ => {
+                let most = points >> random.random_range(0..6);
+                Kill::Point(random.random_range(1..most))
+            }
+        }
+    }
+}
 
 /// The storage of a trial, made anew.
-fn new_dir(lane: &Lane) -> PathBuf {
+pub fn new_dir(lane: &Lane) -> PathBuf {
     let dir = lane.stage.scratch.join("steps");
     let _ = std::fs::remove_dir_all(&dir);
     dir
@@ -34,8 +71,11 @@ fn smallest(durability: &'static str) -> Opening {
     Opening { durability, cache_bytes: 64 << 10, threads: 2 }
 }
 
-/// Every call of a session, once.
+/// Every call of a session, once, and then every compiled-in point of some steps.
 pub fn exhaustive(lane: &mut Lane) {
+    if !kill_points::ARE_COMPILED_IN {
+        println!("steps: no points are compiled in (feature kill-points), so only calls are cut");
+    }
     for durability in DURABILITIES {
         if !lane.is_wanted(&format!("steps:{durability}")) {
             continue;
@@ -50,11 +90,25 @@ pub fn exhaustive(lane: &mut Lane) {
                 break;
             }
         }
+        for nth in lane.share().take_while(|_| kill_points::ARE_COMPILED_IN) {
+            if lane.is_over() {
+                return;
+            }
+            let (verdict, fired) = at_point(lane, durability, nth);
+            lane.record(&verdict, &format!("--repeat {durability}:point:{nth}"));
+            if !fired {
+                break;
+            }
+        }
     }
 }
 
-/// One trial of a random campaign: a storage that is killed several times.
+/// One trial of a random campaign: a storage that is killed several times. In every other one calls
+/// on single groups and pins are made beside the steps.
 pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
+    if number % 2 == 1 {
+        return beside::trial(lane, number);
+    }
     let mut random = random(lane.options.seed, number);
     let durability = DURABILITIES[random.random_range(0..DURABILITIES.len())];
     if !lane.is_wanted(&format!("steps:{durability}")) {
@@ -62,29 +116,21 @@ pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     }
     let (dir, seed) = (new_dir(lane), lane.options.seed ^ number);
     let (mut reference, mut first) = (Reference::new(), 0);
-    for kill in 0..random.random_range(2..=5) {
+    for count in 0..random.random_range(2..=5) {
         let opening = Opening::draw(&mut random, durability);
-        let end = if random.random_range(0..3) == 0 {
-            let part = if random.random() { random.random_range(1..256) } else { 0 };
-            session_killed_at(
-                lane,
-                &dir,
-                opening,
-                seed,
-                first,
-                plan(random.random_range(1..60), part),
-            )
-        } else {
-            let sleep = Duration::from_micros(random.random_range(0..120_000));
-            session_killed_after(lane.board, &dir, opening, seed, first, sleep)
+        let kill = Kill::draw(&mut random, (60, 20_000, 120_000));
+        let steps = match kill {
+            Kill::After(_) => first..first + 10_000,
+            _ => first..first + STEPS,
         };
-        lane.tally.note("kills");
+        let end = session(lane, &dir, (opening, seed), (steps, None), kill);
         let judged =
             judge(lane, &dir, Opening::draw(&mut random, durability), end, &mut reference, seed);
         match judged {
             Ok(steps) => first = steps,
             Err(Verdict::Broken(kind, what)) => {
-                return Some(Verdict::Broken(kind, format!("{opening:?}, kill {kill}: {what}")));
+                let what = format!("{opening:?}, kill {count}, {kill:?}: {what}");
+                return Some(Verdict::Broken(kind, what));
             }
             Err(other) => return Some(other),
         }
@@ -92,84 +138,122 @@ pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     Some(Verdict::Survived)
 }
 
-/// `DURABILITY:NTH:PART`, as `exhaustive` names them.
+/// `DURABILITY:NTH:PART` or `DURABILITY:point:NTH`, as `exhaustive` names them.
 pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
     let parts: Vec<&str> = name.split(':').collect();
-    let [durability, nth, part] = parts[..] else { panic!("DURABILITY:NTH:PART is needed") };
-    let durability = DURABILITIES.into_iter().find(|known| *known == durability);
-    let plan = plan(nth.parse().expect("a number"), part.parse().expect("a number"));
-    at_call(lane, durability.expect("'process' or 'power'"), plan).0
+    let number = |text: &str| text.parse().expect("a number");
+    let durability = |name: &str| {
+        let found = DURABILITIES.into_iter().find(|known| *known == name);
+        found.expect("'process' or 'power'")
+    };
+    match parts[..] {
+        [name, "point", nth] => at_point(lane, durability(name), number(nth)).0,
+        [name, nth, part] => {
+            at_call(lane, durability(name), plan(number(nth), number(part) as u32)).0
+        }
+        _ => panic!("DURABILITY:NTH:PART or DURABILITY:point:NTH is needed"),
+    }
 }
 
 /// A session that is killed at a call, and whether it came to that call.
 fn at_call(lane: &mut Lane, durability: &'static str, plan: Plan) -> (Verdict, bool) {
+    let verdict = once(lane, durability, (0..STEPS, None), Kill::Call(plan));
+    (verdict, lane.control.fired() > 0)
+}
+
+/// As [`at_call`], at a compiled-in point.
+fn at_point(lane: &mut Lane, durability: &'static str, nth: i64) -> (Verdict, bool) {
+    let steps = (0..POINT_STEPS.end, Some(POINT_STEPS.start));
+    let verdict = once(lane, durability, steps, Kill::Point(nth));
+    (verdict, lane.points.at() > 0)
+}
+
+/// One session on a new storage.
+fn once(
+    lane: &mut Lane,
+    durability: &'static str,
+    steps: (Range<u64>, Option<u64>),
+    kill: Kill,
+) -> Verdict {
     let (dir, opening, seed) = (new_dir(lane), smallest(durability), lane.options.seed);
-    let end = session_killed_at(lane, &dir, opening, seed, 0, plan);
-    let (fired, at) = (lane.control.fired() > 0, lane.control.first());
-    let verdict = match judge(lane, &dir, opening, end, &mut Reference::new(), seed) {
+    let end = session(lane, &dir, (opening, seed), steps, kill);
+    let at = match kill {
+        Kill::Call(_) if lane.control.fired() > 0 => lane.control.first(),
+        Kill::Point(_) if lane.points.at() > 0 => kill_points::name(lane.points.at()),
+        _ => "its end".to_owned(),
+    };
+    match judge(lane, &dir, opening, end, &mut Reference::new(), seed) {
         Ok(_) => Verdict::Survived,
         Err(Verdict::Broken(kind, what)) => {
-            let at = if fired { &at } else { "its end" };
             Verdict::Broken(kind, format!("{durability}, killed at {at}: {what}"))
         }
         Err(other) => other,
-    };
-    (verdict, fired)
-}
-
-/// In a worker: opens the storage and makes steps, telling the board.
-fn work(
-    dir: &Path,
-    opening: Opening,
-    seed: u64,
-    steps: std::ops::Range<u64>,
-    board: &Board,
-) -> Engine {
-    let mut engine = Engine::open(dir, opening);
-    for (count, index) in steps.enumerate() {
-        board.start(count);
-        engine.make(seed, index);
-        board.acknowledge(count);
     }
-    engine
 }
 
-fn session_killed_at(
-    lane: &Lane,
+/// Opens a storage and makes steps in a child, which is killed. With `armed_at` calls and points
+/// count from that step on.
+fn session(
+    lane: &mut Lane,
     dir: &Path,
-    opening: Opening,
-    seed: u64,
-    first: u64,
-    plan: Plan,
+    (opening, seed): (Opening, u64),
+    (steps, armed_at): (Range<u64>, Option<u64>),
+    kill: Kill,
 ) -> End {
-    let (board, control) = (lane.board, lane.control);
-    board.reset();
-    control.watch(dir);
-    let end = in_child(TIMEOUT, || {
-        control.arm(plan);
-        std::mem::forget(work(dir, opening, seed, first..first + STEPS, board));
+    lane.board.reset();
+    let (board, first) = (lane.board, steps.start);
+    killed(lane, dir, kill, |arm| {
+        if armed_at.is_none() {
+            arm();
+        }
+        let mut engine = Engine::open(dir, opening);
+        for index in steps {
+            if armed_at == Some(index) {
+                arm();
+            }
+            step(&mut engine, seed, (first, index), board);
+        }
+        std::mem::forget(engine);
         kill_self()
-    });
+    })
+}
+
+/// Makes a step, telling the board.
+fn step(engine: &mut Engine, seed: u64, (first, index): (u64, u64), board: &Board) {
+    let count = (index - first) as usize;
+    board.start(count);
+    engine.make(seed, index);
+    board.acknowledge(count);
+}
+
+/// Runs `work` in a child, and kills that. `work` is told how to begin to count calls and points.
+pub fn killed(
+    lane: &mut Lane,
+    dir: &Path,
+    kill: Kill,
+    work: impl FnOnce(&dyn Fn()) -> Vec<u8>,
+) -> End {
+    let (control, points) = (lane.control, lane.points);
     control.disarm();
+    control.watch(dir);
+    points.reset();
+    lane.tally.note("kills");
+    let end = match kill {
+        Kill::After(time) => {
+            let child = Child::start(|| work(&|| ()));
+            std::thread::sleep(time);
+            child.kill();
+            child.finish(TIMEOUT)
+        }
+        Kill::Call(plan) => in_child(TIMEOUT, || work(&|| control.arm(plan))),
+        Kill::Point(nth) => in_child(TIMEOUT, || work(&|| points.arm(nth))),
+    };
+    match kill {
+        Kill::Call(_) if control.fired() > 0 => lane.tally.note("kills at a call"),
+        Kill::Point(_) if points.at() > 0 => lane.tally.note("kills at a compiled-in point"),
+        _ => {}
+    }
     end
-}
-
-fn session_killed_after(
-    board: &Board,
-    dir: &Path,
-    opening: Opening,
-    seed: u64,
-    first: u64,
-    sleep: Duration,
-) -> End {
-    board.reset();
-    let child = Child::start(|| {
-        std::mem::forget(work(dir, opening, seed, first..first + 10_000, board));
-        kill_self()
-    });
-    std::thread::sleep(sleep);
-    child.kill();
-    child.finish(TIMEOUT)
 }
 
 /// Looks at what is left. Returns how many steps it has, of which the reference has made all.
