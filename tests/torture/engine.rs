@@ -5,17 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use damo::embedding::Embedding;
+use damo::embedding::{Conflicts, Embedding};
 use damo::error::{Error, Result};
 use damo::filter::Filter;
+use damo::kernels::Rows;
 use damo::params::Params;
+use damo::step::Step;
 use damo::storage::{DumpOptions, Storage};
 use damo::table::Contents;
 
 use crate::groups::{self, LATE, Spec, USUAL, specs};
 use crate::import_file;
 use crate::model::{Model, Row};
-use crate::script::{KEYS, Op};
+use crate::script::{KEYS, Op, Part};
 
 /// Keys that the filter is made for, and occurrences that one needs.
 const FILTER_CAPACITY: i64 = 200;
@@ -74,7 +76,7 @@ pub struct Engine {
 }
 
 struct Open {
-    embeddings: BTreeMap<u16, Embedding>,
+    embeddings: BTreeMap<u16, Arc<Embedding>>,
     storage: Storage,
 }
 
@@ -100,7 +102,7 @@ impl Open {
         let storage = Storage::open(places.storage(), 0, &options)?;
         let mut embeddings = BTreeMap::new();
         for spec in &specs()[..USUAL] {
-            embeddings.insert(spec.group, embedding(&storage, spec)?);
+            embeddings.insert(spec.group, Arc::new(embedding(&storage, spec)?));
         }
         Ok(Open { embeddings, storage })
     }
@@ -112,7 +114,7 @@ impl Engine {
         Ok(Engine { places: places.clone(), opening, open: Some(open), filter: None })
     }
 
-    fn embedding(&self, group: u16) -> Result<&Embedding> {
+    fn embedding(&self, group: u16) -> Result<&Arc<Embedding>> {
         let open = self.open.as_ref().ok_or_else(|| Error::invalid("closed"))?;
         open.embeddings
             .get(&group)
@@ -135,10 +137,18 @@ impl Engine {
         let places = self.places.clone();
         match op {
             Op::Call(call) => call.make(self.embedding(call.group())?),
+            Op::Step(parts) => self.step(parts),
+            Op::Commit { group, keys, change } => {
+                let embedding = self.embedding(*group)?;
+                let mut pin = embedding.new_pin();
+                embedding.pin_rows(keys, &mut pin)?;
+                pin.rows_mut().iter_mut().for_each(|float| *float += change);
+                pin.commit(Conflicts::Refuse)
+            }
             Op::NewGroup => {
                 let spec = &specs()[LATE];
                 let open = self.open.as_mut().ok_or_else(|| Error::invalid("closed"))?;
-                open.embeddings.insert(spec.group, embedding(&open.storage, spec)?);
+                open.embeddings.insert(spec.group, Arc::new(embedding(&open.storage, spec)?));
                 Ok(())
             }
             Op::Flush => self.storage()?.flush(),
@@ -194,6 +204,18 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    /// Makes a training step.
+    fn step(&self, parts: &[Part]) -> Result<()> {
+        let mut step = Step::new(self.storage()?.clone());
+        let mut gradients = Vec::new();
+        for part in parts {
+            let dim = groups::of(part.group).dim;
+            step.add(self.embedding(part.group)?, &part.keys, None)?;
+            gradients.push(Rows::new(&part.gradients, dim, dim)?);
+        }
+        step.apply_gradients(&gradients)
     }
 
     /// Makes an operation while a group uses the filter.

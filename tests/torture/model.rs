@@ -1,6 +1,6 @@
 //! The model: what a storage should hold, in maps, one plain loop an operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::Call;
 use crate::groups::{self, Spec};
 use crate::import_file;
-use crate::script::Op;
+use crate::script::{Op, Part};
 
 pub type Key = (u16, i64);
 
@@ -58,6 +58,15 @@ impl Model {
     pub fn make(&mut self, op: &Op) {
         match op {
             Op::Call(call) => self.call(call),
+            Op::Step(parts) => {
+                for Part { group, keys, gradients } in parts {
+                    self.apply(groups::of(*group), keys, gradients);
+                }
+            }
+            Op::Commit { group, keys, change } => {
+                let distinct: BTreeSet<_> = keys.iter().collect();
+                distinct.into_iter().for_each(|key| self.add(*group, *key, *change));
+            }
             Op::Import(number) => {
                 for (key, row) in import_file::rows(*number) {
                     self.rows.insert(key, Arc::new(row));
@@ -97,6 +106,16 @@ impl Model {
             }
             Call::SetStep { group, step } => self.set_step(*group, *step),
         }
+    }
+
+    /// Adds to each float of a row.
+    fn add(&mut self, group: u16, key: i64, change: f32) {
+        let known = self.rows.get(&(group, key)).map(|row| (**row).clone());
+        let mut row = known.unwrap_or_else(|| (*fresh(groups::of(group), key)).clone());
+        row.updates += 1;
+        row.fleeting = false;
+        row.data.iter_mut().for_each(|float| *float += change);
+        self.rows.insert((group, key), Arc::new(row));
     }
 
     fn apply(&mut self, spec: &Spec, keys: &[i64], gradients: &[f32]) {

@@ -3,7 +3,8 @@
 use crate::call::Call;
 use crate::control::Board;
 use crate::engine::{Engine, Opening, Places};
-use crate::script::{Op, random};
+use crate::groups::{Spec, USUAL, specs};
+use crate::script::{Op, Part, random};
 use crate::stage::Start;
 use crate::timeline::Timeline;
 
@@ -58,9 +59,11 @@ pub fn scenes() -> Vec<Scene> {
             "insert",
             Call::Insert { group: 0, weights: vec![0.25; keys.len() * 4], keys: keys.clone() },
         ),
-        call("delete", Call::Delete { group: 0, keys }),
+        call("delete", Call::Delete { group: 0, keys: keys.clone() }),
         call("clear", Call::Clear { group: 7 }),
         call("set_step", Call::SetStep { group: 300, step: 77 }),
+        op("step", step()),
+        op("commit", Op::Commit { group: 7, keys, change: 0.5 }),
         op("flush", Op::Flush),
         op("compact", Op::Compact),
         op("checkpoint", Op::Checkpoint(NEW)),
@@ -82,6 +85,15 @@ pub fn scenes() -> Vec<Scene> {
         after_clear("close_cleared", Op::Close),
         after_clear("reopen_cleared", Op::Reopen),
     ]
+}
+
+/// A training step of all usual groups, of rows that exist and new ones.
+fn step() -> Op {
+    let part = |spec: &Spec| {
+        let keys = vec![-19, 3, 90, 91];
+        Part { group: spec.group, gradients: vec![0.5; keys.len() * spec.dim], keys }
+    };
+    Op::Step(specs()[..USUAL].iter().map(part).collect())
 }
 
 /// The scene of this name.

@@ -11,6 +11,14 @@ use crate::groups::{USUAL, specs};
 pub enum Op {
     /// Reads or changes rows, or the step, of one group.
     Call(Call),
+    /// A training step: in each group one gradient for each of its keys.
+    Step(Vec<Part>),
+    /// Pins rows of a group, adds this to each of their floats, and commits them.
+    Commit {
+        group: u16,
+        keys: Vec<i64>,
+        change: f32,
+    },
     NewGroup,
     Flush,
     Compact,
@@ -33,6 +41,14 @@ pub enum Op {
     FilterSync,
     Close,
     Reopen,
+}
+
+/// What a training step has of one group. Its keys are distinct.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    pub group: u16,
+    pub keys: Vec<i64>,
+    pub gradients: Vec<f32>,
 }
 
 /// Keys of a group: few, so that calls meet the same rows.
@@ -62,6 +78,31 @@ impl Op {
         })
     }
 
+    /// A training step of all usual groups, or some of them.
+    pub fn step(random: &mut ChaCha8Rng) -> Op {
+        let mut parts = Vec::new();
+        for spec in &specs()[..USUAL] {
+            if random.random_range(0..4) == 0 {
+                continue;
+            }
+            let mut keys: Vec<i64> =
+                (0..random.random_range(0..24)).map(|_| random.random_range(KEYS)).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            let float = |_| random.random_range(-64..=64) as f32 / 64.0;
+            let gradients = (0..keys.len() * spec.dim).map(float).collect();
+            parts.push(Part { group: spec.group, keys, gradients });
+        }
+        Op::Step(parts)
+    }
+
+    /// A commit of pinned rows.
+    pub fn commit(random: &mut ChaCha8Rng) -> Op {
+        let group = specs()[random.random_range(0..USUAL)].group;
+        let keys = (0..random.random_range(1..24)).map(|_| random.random_range(KEYS)).collect();
+        Op::Commit { group, keys, change: random.random_range(1..64) as f32 / 64.0 }
+    }
+
     /// Any operation. `checkpoint` and `table` are the numbers of the latest ones.
     pub fn any(
         random: &mut ChaCha8Rng,
@@ -86,6 +127,8 @@ impl Op {
             29 => Op::NewGroup,
             30..32 => Op::Reopen,
             32 => Op::Call(Call::Clear { group: cleared }),
+            33..41 => Op::step(random),
+            41..45 => Op::commit(random),
             _ => call,
         }
     }
@@ -93,6 +136,8 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Op::Call(call) => call.name(),
+            Op::Step(_) => "step",
+            Op::Commit { .. } => "commit",
             Op::NewGroup => "embedding_new",
             Op::Flush => "flush",
             Op::Compact => "compact",
