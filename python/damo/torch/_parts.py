@@ -7,6 +7,7 @@ embeddings and tensors, but no layers and no passes.
 from __future__ import annotations
 
 import re
+import weakref
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence, TypeVar, Union
 
@@ -16,7 +17,7 @@ from torch.nn import functional
 from .. import _c_api
 from .._choices import BagMode
 from .._embedding import Embedding
-from .._errors import InvalidArgumentError
+from .._errors import Error, InvalidArgumentError
 from .._handles import ForkSafeLock
 from .._step_handle import Rows, StepHandle
 from .._storage import Storage
@@ -62,16 +63,16 @@ class StepPool:
         """A handle without parts. Raises damo.ClosedError for a closed storage."""
         with self._lock:
             handle = self._waiting.pop() if self._waiting else None
-        if handle is None or handle.closed:
-            return StepHandle(storage)
-        handle._clear()
-        return handle
+        return StepHandle(storage) if handle is None or handle.closed else handle
 
     def give(self, handle: StepHandle) -> None:
-        """Lets a handle wait to be used again."""
-        if not handle.closed:
-            with self._lock:
-                self._waiting.append(handle)
+        """Lets a handle wait to be used again, unless it was closed. It keeps no rows open."""
+        try:
+            handle._clear()
+        except Error:
+            return
+        with self._lock:
+            self._waiting.append(handle)
 
     def __reduce__(self) -> Any:
         return StepPool, ()
@@ -178,19 +179,17 @@ _Step = TypeVar("_Step")
 
 
 def transactions(
-    steps: Sequence[_Step], rows_of: Callable[[_Step], Embedding], joins: Callable[[_Step], bool]
+    steps: Sequence[_Step], rows_of: Callable[[_Step], Embedding]
 ) -> list[list[_Step]]:
-    """steps, grouped into those that are one transaction.
+    """steps, grouped into those that are one transaction: all of a storage.
 
-    A step that joins others is in a transaction with all of its storage, except that two embeddings
-    of one group, which have another padding or duplicates, are in different ones.
+    But two embeddings of one group, which have another padding or duplicates, are in different
+    ones.
     """
-    joined = {id(rows_of(step).storage) for step in steps if joins(step)}
-    made: dict[Any, list[dict[int, _Step]]] = {}
-    for number, step in enumerate(steps):
+    made: dict[int, list[dict[int, _Step]]] = {}
+    for step in steps:
         rows = rows_of(step)
-        storage = id(rows.storage)
-        known = made.setdefault(storage if storage in joined else (number,), [])
+        known = made.setdefault(id(rows.storage), [])
         free = next((one for one in known if rows.group not in one), None)
         if free is None:
             free = {}
@@ -199,17 +198,26 @@ def transactions(
     return [list(one.values()) for known in made.values() for one in known]
 
 
-def apply_together(groups: Sequence[tuple[Embedding, Sequence[Handed]]], pool: StepPool) -> None:
+_pools: weakref.WeakKeyDictionary[Embedding, StepPool] = weakref.WeakKeyDictionary()
+"""The handles for layers that are in no collection, by the rows that come first in a step."""
+
+
+def apply_together(groups: Sequence[tuple[Embedding, Sequence[Handed]]]) -> None:
     """One step of different groups of one storage, in one transaction.
 
     groups: embeddings, and what was handed over for their groups.
-    pool: where the handle comes from, unless there is a Part, whose call has one.
 
     Raises as damo.Embedding.apply_gradients does.
     """
     parts = [(rows, one) for rows, handed in groups for one in handed]
     calls = (one.call for _, one in parts if isinstance(one, Part))
-    call = next(calls, None) or Call(pool)
+    call = next(calls, None)
+    if call is None and len(groups) == 1:
+        rows, pairs = groups[0]
+        apply(rows, pairs_of(pairs))
+        return
+    if call is None:
+        call = Call(_pools.setdefault(groups[0][0], StepPool()))
     handle = call.handle
     if handle is not None and _are_all_of(parts, call):
         parts.sort(key=lambda part: getattr(part[1], "place"))

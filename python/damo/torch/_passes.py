@@ -13,7 +13,7 @@ from typing import Any, Callable, Sequence
 import torch
 
 from .._embedding import Embedding
-from ._parts import Handed, Part, apply, apply_together, gradients_of, group_of, transactions
+from ._parts import Handed, apply_together, gradients_of, group_of, transactions
 
 _RUNS_PASSES = [
     getattr(function, "__code__", None)
@@ -133,7 +133,7 @@ class _UntilEnd:
 class BackwardStep(_UntilEnd):
     """The step at the end of the outermost backward pass, with the gradients for it.
 
-    Each group of rows gets one step.
+    Each group of rows gets one step. Those of one storage are one transaction.
     """
 
     def __init__(self) -> None:
@@ -163,23 +163,11 @@ class BackwardStep(_UntilEnd):
 
     def end(self) -> None:
         added, self._added = [some for some in self._added.values() if some[1]], {}
-        # A group with parts of a collection is stepped with the others of its storage.
-        pools = {
-            id(rows.storage): one.call.pool
-            for rows, handed in added
-            for one in handed
-            if isinstance(one, Part)
-        }
-        steps = transactions(added, lambda step: step[0], lambda step: id(step[0].storage) in pools)
+        steps = transactions(added, lambda step: step[0])
         if len(steps) > 1:
             steps.sort(key=_rank)
         for groups in steps:
-            rows, handed = groups[0]
-            pool = pools.get(id(rows.storage))
-            if pool is None:
-                apply(rows, handed)  # type: ignore[arg-type]
-            else:
-                apply_together(groups, pool)
+            apply_together(groups)
 
 
 def _rank(groups: list[tuple[Embedding, list[Handed]]]) -> int:

@@ -10,11 +10,10 @@ from torch import nn
 
 from .._embedding import Embedding as Rows
 from ._gradients import Gradients
-from ._parts import Pairs, StepPool, apply, apply_together, group_of, transactions
+from ._parts import Pairs, apply, apply_together, group_of, transactions
 from ._passes import rank
 from ._pending import Scaled
 from ._readers import StorageReader
-from ._tables import Table
 from .embedding import Layer
 
 
@@ -28,8 +27,6 @@ class RowGroup:
         self.all: list[Gradients] = [
             reader.gradients for reader in readers if isinstance(reader, StorageReader)
         ]
-        self.is_of_collection = any(isinstance(layer, Table) for layer in layers)
-        self.pool = StepPool()
 
     def collect(self) -> None:
         """Makes the layers keep their gradients for a step instead of applying them in backward."""
@@ -102,9 +99,8 @@ def step_rows(
 ) -> None:
     """One step of each group with its waiting gradients, at its rate.
 
-    Groups of a storage where a collection has tables are stepped in one transaction. If a group has
-    two embeddings, with another padding or duplicates, the second one is in a transaction of its
-    own.
+    Groups of a storage are stepped in one transaction. If a group has two embeddings, with another
+    padding or duplicates, the second one is in a transaction of its own.
 
     scale, keeps: as for Pending.for_step. If a group fails, its gradients wait for another step, as
     do those of the groups after it. The groups before it have had their step, and their gradients
@@ -114,7 +110,7 @@ def step_rows(
         group.check()
         group.rows._use()  # Raises for a closed storage before another one changes.
     steps = [(group, rate, group.for_step(scale, keeps)) for group, rate in zip(groups, rates)]
-    units = transactions(steps, lambda step: step[0].rows, lambda step: step[0].is_of_collection)
+    units = transactions(steps, lambda step: step[0].rows)
     if len(units) > 1:
         units.sort(key=_rank)
     done: list[RowGroup] = []
@@ -145,10 +141,8 @@ def _rank(unit: list[_Step]) -> int:
 def _step(unit: list[_Step]) -> None:
     given = [(group.rows, group.pairs(rate, scaled)) for group, rate, scaled in unit]
     given = [(rows, pairs) for rows, pairs in given if pairs]
-    if len(given) == 1:
-        apply(*given[0])
-    elif given:
-        apply_together(given, unit[0][0].pool)
+    if given:
+        apply_together(given)
 
 
 def release(all: list[Gradients]) -> None:

@@ -1,4 +1,7 @@
-"""Backward passes that torch keeps after they have ended, as a GPU's thread does."""
+"""Backward passes: what is one transaction, and passes that torch keeps after they have ended.
+
+A GPU's thread keeps a pass.
+"""
 
 import unittest
 from unittest import mock
@@ -9,10 +12,75 @@ from torch.utils.checkpoint import checkpoint
 
 import damo
 import damo.torch
+from damo import _c_api
 from damo.torch import _passes
+
+nn = torch.nn
 
 IDS = torch.tensor([1, 2])
 has_numbers = hasattr(torch._C, "_current_graph_task_id")
+
+
+class Transactions(Case):
+    """Layers of a storage are stepped together."""
+
+    def setUp(self):
+        super().setUp()
+        table = self.storage()
+        self.layers = [
+            damo.torch.Embedding(
+                table, name, 2, optimizer=damo.SGD(lr=1.0), initializer=damo.Zeros()
+            )
+            for name in "abc"
+        ]
+
+    def loss(self, factor=1.0):
+        return sum((layer(IDS) * factor).sum() for layer in self.layers)
+
+    def check_one_step(self, step):
+        with mock.patch.object(
+            _c_api, "damo_step_apply_gradients", wraps=_c_api.damo_step_apply_gradients
+        ) as together:
+            with mock.patch.object(_c_api, "damo_embedding_apply_gradients") as alone:
+                step()
+        self.assertEqual((together.call_count, alone.call_count), (1, 0))
+
+    def test_a_pass_is_one_transaction(self):
+        for number in (1, 2):
+            self.check_one_step(self.loss().backward)
+            for layer in self.layers:
+                self.assertEqual(layer.rows.step, number)
+                self.assertEqual(layer.rows.peek(1)[0][0], -number)
+
+    def test_a_step_of_an_optimizer_is_one_transaction(self):
+        for number, kind in enumerate((damo.torch.SparseOptimizer, self.optimizer), 1):
+            optimizer = kind(nn.ModuleList(self.layers))
+            self.loss().backward()
+            self.check_one_step(optimizer.step)
+            optimizer.close()
+            self.assertEqual([layer.rows.step for layer in self.layers], [number] * 3)
+
+    def optimizer(self, model):
+        return damo.torch.Optimizer(torch.optim.SGD(model.parameters(), lr=1.0), model)
+
+    def test_a_layer_that_is_refused_is_named_and_changes_no_other(self):
+        for wrong in (float("nan"), 1e19):
+            first, second, third = self.layers
+            loss = first(IDS).sum() + (third(IDS) * wrong).sum() + second(IDS).sum()
+            self.assert_fails(ValueError, ["key 1 ", "'c'"], loss.backward)
+            self.assertEqual([layer.rows.step for layer in self.layers], [0] * 3)
+
+    def test_a_step_keeps_no_rows_and_no_storage_open(self):
+        self.loss().backward()
+        self.assertEqual(self.layers[0].rows.step, 1)
+        rows = [layer.rows for layer in self.layers]
+        rows[1].close()
+        with self.assertRaises(damo.ClosedError):
+            self.loss().backward()
+        self.assertEqual(rows[0].step, 1)
+        storage = rows[0].storage
+        storage.close()
+        damo.Storage(self.path("table")).close()
 
 
 class Kept(Case):
