@@ -3,7 +3,7 @@
 
 use super::clip::{Clip, factor};
 use super::dedup::Dedup;
-use super::norm::{measure, scale};
+use super::norm::{scale, squares};
 use super::part::Part;
 use crate::engine::pool::Pool;
 use crate::error::Result;
@@ -47,10 +47,10 @@ impl Clip {
         }
         if let Some(limit) = self.row_norm {
             for row in part.floats.chunks_exact_mut(dim) {
-                scale(row, factor(measure(row).0.sqrt(), limit));
+                scale(row, factor(squares(row).sqrt(), limit));
             }
         }
-        if self.norm.is_some() { measure(&part.floats).0 } else { 0.0 }
+        if self.norm.is_some() { squares(&part.floats) } else { 0.0 }
     }
 }
 

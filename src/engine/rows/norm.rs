@@ -1,7 +1,14 @@
 //! How large floats are, and making them smaller.
 
+/// The sum of the squares of finite floats.
+pub(super) fn squares(floats: &[f32]) -> f64 {
+    measure(floats).0
+}
+
 /// The sum of the squares of finite floats, and the largest absolute value. Eight lanes, so that
 /// the compiler makes vectors of them.
+// Where the largest value is not used, it is not computed.
+#[inline(always)]
 pub(super) fn measure(floats: &[f32]) -> (f64, f32) {
     const LANES: usize = 8;
     let (mut squares, mut largest) = ([0.0; LANES], [0.0; LANES]);
@@ -33,7 +40,7 @@ const EPSILON: f64 = 1e-7;
 // Rows without a limit should not pay for its code.
 #[inline(never)]
 pub(super) fn limit_norm(weights: &mut [f32], max_norm: f64) {
-    let norm = measure(weights).0.sqrt();
+    let norm = squares(weights).sqrt();
     if norm > max_norm && norm.is_finite() {
         scale(weights, (max_norm / (norm + EPSILON)) as f32);
     }
