@@ -1,5 +1,6 @@
 //! Training steps over 26 groups: the steps of a seed, the storage that makes them, and a plain
-//! reference that makes them, too. A kill leaves whole steps: the same number in every group.
+//! reference that makes them, too. A kill leaves whole steps: the same number in every group. Some
+//! groups clip their gradients, and some limit the norm of their rows.
 //!
 //! The n-th step does not depend on those before it: a process that starts in the middle makes the
 //! same steps. The file stands alone, since `scripts/torture` has no other helper of the tests.
@@ -64,6 +65,62 @@ fn optimizer(group: usize) -> Arc<Optimizer> {
     let scheduler =
         (group % 4 == 1).then(|| Arc::new(Scheduler::new("exponential_decay", &decay).unwrap()));
     Arc::new(Optimizer::new(names[group % names.len()], &params, scheduler).unwrap())
+}
+
+/// The limits of a group's gradients and rows. A clip_norm would be added up by shard, which a
+/// plain reference does not know.
+#[derive(Clone, Copy)]
+struct Limits {
+    clip_value: Option<f64>,
+    clip_row_norm: Option<f64>,
+    max_norm: Option<f64>,
+}
+
+fn limits(group: usize) -> Limits {
+    Limits {
+        clip_value: (group % 3 == 1).then_some(1.25),
+        clip_row_norm: (group % 4 == 2).then_some(1.5),
+        max_norm: (group % 5 == 3).then_some(1.75),
+    }
+}
+
+impl Limits {
+    fn add_to(self, options: Params) -> Params {
+        let Limits { clip_value, clip_row_norm, max_norm } = self;
+        [("clip_value", clip_value), ("clip_row_norm", clip_row_norm), ("max_norm", max_norm)]
+            .into_iter()
+            .filter_map(|(name, limit)| Some((name, limit?)))
+            .fold(options, |options, (name, limit)| options.with(name, limit).unwrap())
+    }
+
+    fn clip(self, gradient: &mut [f32]) {
+        if let Some(limit) = self.clip_value.map(|limit| limit as f32) {
+            gradient.iter_mut().for_each(|float| *float = float.clamp(-limit, limit));
+        }
+        if let Some(limit) = self.clip_row_norm {
+            let factor = (limit / (norm(gradient) + 1e-6)).min(1.0) as f32;
+            gradient.iter_mut().for_each(|float| *float *= factor);
+        }
+    }
+
+    fn limit(self, weights: &mut [f32]) {
+        let norm = norm(weights);
+        if let Some(limit) = self.max_norm.filter(|limit| norm > *limit) {
+            let factor = (limit / (norm + 1e-7)) as f32;
+            weights.iter_mut().for_each(|float| *float *= factor);
+        }
+    }
+}
+
+/// The 2-norm, added up in eight lanes, as damo does.
+fn norm(floats: &[f32]) -> f64 {
+    let (chunks, rest) = floats.as_chunks::<8>();
+    let square = |float: &f32| f64::from(*float) * f64::from(*float);
+    let mut lanes = [0.0; 8];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, float)| *lane += square(float));
+    }
+    rest.iter().fold(lanes.iter().sum::<f64>(), |sum, float| sum + square(float)).sqrt()
 }
 
 fn initializer() -> Arc<Initializer> {
@@ -146,6 +203,7 @@ impl Engine {
                 .with("duplicates", duplicates(group))
                 .and_then(|options| options.with("padding_key", PADDING))
                 .unwrap();
+            let options = limits(group).add_to(options);
             let (optimizer, initializer) = (optimizer(group), initializer());
             let (dim, storage) = (dim(group), storage.clone());
             Embedding::new(storage, optimizer, initializer, dim, group as u32, &options).unwrap()
@@ -248,6 +306,7 @@ impl Reference {
         let mut data = vec![0.0; optimizer.row_len(dim(group))];
         let (weights, state) = data.split_at_mut(dim(group));
         self.initializer.fill(group as u16, key, weights);
+        limits(group).limit(weights);
         optimizer.begin(state);
         Row { data, updates: 0 }
     }
@@ -276,7 +335,9 @@ impl Reference {
                 let mut row =
                     self.rows.remove(&(group, key)).unwrap_or_else(|| self.fresh(group, key));
                 row.updates += 1;
+                limits(group).clip(&mut gradient);
                 optimizer.step(&mut row.data, &gradient, rate, row.updates);
+                limits(group).limit(&mut row.data[..dim(group)]);
                 self.rows.insert((group, key), row);
             }
         }
