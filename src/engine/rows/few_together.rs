@@ -62,7 +62,8 @@ impl Engine {
         let guard = crossbeam_epoch::pin();
         let mut rows: Vec<Option<Row<'_>>> = room_for(count)?;
         rows.resize_with(count, || None);
-        let poison: Vec<_> = besides.iter().map(ChangeGuard::poison_on_panic).collect();
+        let mut poison = room_for(besides.len())?;
+        poison.extend(besides.iter().map(ChangeGuard::poison_on_panic));
         let cutoff = self.expiry.cutoff();
         let mut left = &mut rows[..];
         for (member, part) in members.iter().zip(parts()) {

@@ -114,7 +114,7 @@ impl Kept {
             kept.is_awaited = false;
         });
         let all = bytes + batches.iter().map(|kept| kept.bytes).sum::<usize>();
-        if all <= MAX_BYTES && batches.len() < MAX_KEPT {
+        if all <= MAX_BYTES && batches.len() < MAX_KEPT && batches.try_reserve(1).is_ok() {
             batches.push(Batch { dedup, bytes, thread, is_awaited });
         }
     }

@@ -69,9 +69,14 @@ impl<'p> Entry<'p> {
         engine: &Engine,
         groups: impl Iterator<Item = (&'p OpenGroup, &'p [Part])> + Clone,
     ) -> Result<Entry<'p>> {
-        let (tables, configs, lens, shards, pieces) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut entry = Entry { tables, configs, lens, shards, pieces };
+        let count = groups.clone().count();
+        let mut entry = Entry {
+            tables: room_for(count)?,
+            configs: room_for(count)?,
+            lens: room_for(count)?,
+            shards: room_for(count)?,
+            pieces: Vec::new(),
+        };
         let parts = || groups.clone().flat_map(|(_, parts)| parts);
         for (group, parts) in groups.clone() {
             let lens = parts.iter().map(|part| (part.steps() as u64, part.floats.len() as u64));

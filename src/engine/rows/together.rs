@@ -182,7 +182,8 @@ impl Engine {
             }
         }
         // Outlives everything below. A panic among the rows poisons at once: see `work_on`.
-        let _poison: Vec<_> = rights.iter().map(Right::poison_on_panic).collect();
+        let mut _poison = room_for(rights.len())?;
+        _poison.extend(rights.iter().map(Right::poison_on_panic));
         let mut memberships = Vec::new();
         for (member, right) in members.iter().zip(&rights) {
             if !member.of.held_back.is_empty() && !alone {
@@ -207,34 +208,34 @@ impl Engine {
         self.wait_for_kept()?;
         let entry = Entry::new(self, pinned.iter().map(|pinned| (pinned.group, &*pinned.parts)))?;
         let payload = self.journal().map(|_| Payload::shared(&entry.pieces, &self.pool));
+        let work = Work::new(&pinned)?;
 
         let stepping = self.stepping.read();
         let Some(begun) = self.begin(&rights, &memberships, &entry, payload.as_ref())? else {
             return Ok(Tried::Again);
         };
         drop(entry);
-        let outcome = self.change_parts(begun, pinned, &dones, keys);
+        let outcome = self.change_parts(begun, (pinned, work), &dones, keys);
         drop(stepping);
         self.rows_changed();
         Ok(outcome.map(|()| Tried::Done(norm))?)
     }
 
     /// Changes the rows of all groups, each shard's when its turn there has come.
-    fn change_parts(
+    fn change_parts<'p>(
         &self,
         Started { stamp, changes, turns }: Started<'_>,
-        pinned: Vec<Pinned<'_>>,
+        (pinned, Work { mut parts, mut shares }): (Vec<Pinned<'p>>, Work<'p>),
         dones: &[(&OpenGroup, &Done)],
         keys: usize,
     ) -> Result<()> {
         let _call = self.pool.begin_work(keys);
         let help = if turns.iter().all(Turns::have_come) { Help::LentOrOwn } else { Help::Own };
-        let mut parts = Vec::with_capacity(pinned.iter().map(|pinned| pinned.parts.len()).sum());
         for (number, pinned) in pinned.into_iter().enumerate() {
             let with_keys = pinned.release().iter().filter(|part| !part.keys.is_empty());
             parts.extend(with_keys.map(|part| (number, part)));
         }
-        self.pool.each_on(help, keys, &mut shares_of(&parts), |share| {
+        self.pool.each_on(help, keys, &mut shares, |share| {
             for &(number, part) in &parts[share.clone()] {
                 let ((table, done), rate) = (dones[number], changes[number].rate);
                 table.work_on(part, Some(&turns[number]), |shard, steps| {
@@ -263,28 +264,43 @@ impl Engine {
             return Ok(None);
         }
         let shards = &entry.shards;
+        let mut turns = room_for(shards.len())?;
         let draw = || {
-            let drawn = orders.iter_mut().zip(shards).map(|(order, shards)| order.draw(*shards));
-            let turns: Vec<_> = drawn.collect();
+            turns.extend(orders.iter_mut().zip(shards).map(|(order, all)| order.draw(*all)));
             orders.clear();
-            turns
+            std::mem::take(&mut turns)
         };
         let (stamp, changes, turns) = self.begin_in_order(entry, payload, draw)?;
         Ok(Some(Started { stamp, changes, turns }))
     }
 }
 
-/// Divides parts into ranges of at least `KEYS_A_SHARE` keys. A thread takes a range at a time.
-fn shares_of(parts: &[(usize, &Part)]) -> Vec<Range<usize>> {
-    let (mut shares, mut begin, mut keys) = (Vec::new(), 0, 0);
-    for (at, (_, part)) in parts.iter().enumerate() {
-        keys += part.keys.len();
-        if keys >= KEYS_A_SHARE || at + 1 == parts.len() {
-            shares.push(begin..at + 1);
-            (begin, keys) = (at + 1, 0);
+/// Lists for the work on the rows, made before the call is in the journal: nothing fails after that.
+struct Work<'p> {
+    /// Empty, with room for the parts that have keys.
+    parts: Vec<(usize, &'p Part)>,
+    /// Ranges of these parts, of at least `KEYS_A_SHARE` keys. A thread takes one at a time.
+    shares: Vec<Range<usize>>,
+}
+
+impl<'p> Work<'p> {
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    fn new(pinned: &[Pinned<'p>]) -> Result<Work<'p>> {
+        let parts = pinned.iter().flat_map(|pinned| &*pinned.parts);
+        let lens = parts.map(|part| part.keys.len()).filter(|len| *len > 0);
+        let (count, all) = lens.clone().fold((0, 0), |(count, all), len| (count + 1, all + len));
+        let mut shares = room_for(all / KEYS_A_SHARE + 1)?;
+        let (mut begin, mut keys) = (0, 0);
+        for (at, len) in lens.enumerate() {
+            keys += len;
+            if keys >= KEYS_A_SHARE || at + 1 == count {
+                shares.push(begin..at + 1);
+                (begin, keys) = (at + 1, 0);
+            }
         }
+        Ok(Work { parts: room_for(count)?, shares })
     }
-    shares
 }
 
 /// The first error. The call is skipped only if there is none.
