@@ -25,7 +25,7 @@ use damo::storage::Storage;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::judge::{TIMEOUT, answer, encode};
+use crate::judge::{answer, encode, patience};
 use crate::lanes::Lane;
 use crate::script::random;
 use crate::step_history::{DURABILITIES, GROUPS, Opening};
@@ -295,7 +295,7 @@ fn judge(dir: &Path, opening: Opening, end: End, board: &Board) -> Result<u64, V
         End::Hung => return Err(Verdict::Broken(HANG, "before it was killed".to_owned())),
         end => return Err(Verdict::Broken(CRASH, format!("before it was killed: {end:?}"))),
     }
-    let found: Found = answer(in_child(TIMEOUT, || encode(&look(dir, opening))))?;
+    let found: Found = answer(in_child(patience(), || encode(&look(dir, opening))))?;
     let counts = check(&found, board).map_err(|why| Verdict::Broken(LOST, why))?;
     for (group, counts) in counts.iter().enumerate() {
         for (column, count) in counts.iter().enumerate() {

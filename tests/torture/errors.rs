@@ -9,7 +9,7 @@ use crate::engine;
 use crate::engine::{DURABILITIES, Opening};
 use crate::examine::Refusal;
 use crate::inquest::{Inquest, Report, go_on};
-use crate::judge::{TIMEOUT, answer, encode};
+use crate::judge::{answer, encode, patience};
 use crate::lanes::Lane;
 use crate::scenes::{Scene, find, scenes};
 use crate::script::random;
@@ -150,7 +150,7 @@ fn fail(lane: &mut Lane, scene: &Scene, durability: &'static str, plan: Plan) ->
     let (board, control) = (lane.board, lane.control);
     board.reset();
     control.watch(&places.root);
-    let end = in_child(TIMEOUT, || {
+    let end = in_child(patience(), || {
         let (engine, outcome) =
             scene.play(&places, opening, board, &|| control.arm(plan), &|| control.disarm());
         let outcome = outcome.map_err(|error| Refusal::new(scene.name, &error));

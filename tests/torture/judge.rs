@@ -1,6 +1,7 @@
 //! Looks at a storage after a stop, in a fresh process, and compares it with what was promised.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::engine::{Opening, Places};
@@ -13,8 +14,17 @@ use crate::system::{End, in_child};
 use crate::tally::{CLOSED, CRASH, FILES, HANG, LOST, Verdict};
 use crate::timeline::{Promise, Timeline, find_world};
 
-/// An opening that takes longer than this hangs: it takes milliseconds.
-pub const TIMEOUT: Duration = Duration::from_secs(20);
+/// In seconds.
+static PATIENCE: AtomicU64 = AtomicU64::new(20);
+
+/// A worker that takes longer than this hangs: an opening takes milliseconds.
+pub fn patience() -> Duration {
+    Duration::from_secs(PATIENCE.load(SeqCst))
+}
+
+pub fn set_patience(seconds: u64) {
+    PATIENCE.store(seconds, SeqCst);
+}
 
 /// What a child said, or how it broke.
 pub fn answer<T: serde::de::DeserializeOwned>(end: End) -> Result<T, Verdict> {
@@ -35,7 +45,7 @@ pub fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
 
 /// Opens, reads and works in a fresh process.
 pub fn look(places: &Places, opening: Opening) -> Result<Result<Examination, Refusal>, Verdict> {
-    answer(in_child(TIMEOUT, || encode(&examine(places, opening))))
+    answer(in_child(patience(), || encode(&examine(places, opening))))
 }
 
 /// Judges a storage after a stop, with `under_way` not acknowledged. Returns what was found, to go
@@ -86,7 +96,7 @@ fn files(
     timeline: &Timeline,
     counts: &[BTreeMap<i64, u32>; 2],
 ) -> Result<(), Verdict> {
-    let troubles: Vec<String> = answer(in_child(TIMEOUT, || {
+    let troubles: Vec<String> = answer(in_child(patience(), || {
         let mut troubles = examine_files(places, opening, timeline);
         if places.filter().exists() {
             match admitted(places) {

@@ -8,7 +8,7 @@ use rand::RngExt;
 use crate::control::{CHANGES, Control, Fate, Plan};
 use crate::engine;
 use crate::engine::{DURABILITIES, Engine, Opening, Places};
-use crate::judge::{TIMEOUT, judge, judge_files};
+use crate::judge::{judge, judge_files, patience};
 use crate::lanes::Lane;
 use crate::scenes::{Scene, Target, account, find, scenes};
 use crate::script::{Op, random};
@@ -107,7 +107,7 @@ fn at_call(
     let (board, control) = (lane.board, lane.control);
     board.reset();
     control.watch(&places.root);
-    let end = in_child(TIMEOUT, || {
+    let end = in_child(patience(), || {
         let (engine, outcome) =
             scene.play(&places, opening, board, &|| control.arm(plan), &|| control.disarm());
         outcome.unwrap_or_else(|error| panic!("{}: {error:?}", scene.name));
@@ -153,7 +153,8 @@ fn after(
     for round in 0..again {
         let nth = 1 + ((luck >> (8 * (round + 1))) % 64) as i64;
         let control = lane.control;
-        let end = in_child(TIMEOUT, || open_to_be_killed(places, opening, control, plan(nth, 0)));
+        let end =
+            in_child(patience(), || open_to_be_killed(places, opening, control, plan(nth, 0)));
         control.disarm();
         if !matches!(end, End::Signal(libc::SIGKILL)) {
             return Err(Verdict::Broken(CLOSED, format!("opening, to be killed again: {end:?}")));
@@ -189,7 +190,7 @@ fn at_moments(lane: &mut Lane, number: u64, durability: &'static str) -> Verdict
         });
         std::thread::sleep(Duration::from_micros(random.random_range(0..60_000)));
         child.kill();
-        match child.finish(TIMEOUT) {
+        match child.finish(patience()) {
             End::Signal(libc::SIGKILL) => {}
             end => {
                 return Verdict::Broken(CRASH, format!("{durability}, session {session}: {end:?}"));

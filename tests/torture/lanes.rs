@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::control::{Board, Control, Fate, Plan, Points};
 use crate::disk::Disk;
 use crate::engine::Opening;
-use crate::judge::{TIMEOUT, encode};
+use crate::judge::{encode, patience};
 use crate::options::Options;
 use crate::scenes::{Scene, scenes};
 use crate::stage::Stage;
@@ -181,7 +181,7 @@ impl Lane {
         self.control.watch(&places.root);
         let (board, control) = (self.board, self.control);
         let plan = Plan { fate: Fate::Kill, kinds, nth: i64::MAX, again: 0, part: 0 };
-        let end = in_child(TIMEOUT, || {
+        let end = in_child(patience(), || {
             drop(scene.play(&places, opening, board, &|| control.arm(plan), &|| control.disarm()));
             Vec::new()
         });

@@ -12,7 +12,7 @@ use crate::engine;
 use crate::engine::{DURABILITIES, Opening, Places};
 use crate::examine::Refusal;
 use crate::inquest::{Inquest, Report, go_on};
-use crate::judge::{TIMEOUT, answer, encode};
+use crate::judge::{answer, encode, patience};
 use crate::lanes::Lane;
 use crate::scenes::{Scene, find, scenes};
 use crate::script::random;
@@ -139,7 +139,7 @@ fn one(
     }
     let board = lane.board;
     board.reset();
-    let end = in_child(TIMEOUT, || {
+    let end = in_child(patience(), || {
         ignore_size_signal();
         if limit == Limit::Threads {
             become_user(user);

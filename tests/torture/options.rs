@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, value_parser};
 
+use crate::judge::set_patience;
+
 #[derive(Clone, Debug)]
 pub struct Options {
     pub campaigns: Vec<&'static str>,
@@ -96,6 +98,10 @@ fn command() -> Command {
                 .default_value(""),
         )
         .arg(text("repeat", "CASE", "One trial again, as a broken one was named"))
+        .arg(number(
+            "patience",
+            "Seconds after which a worker hangs [default: 20]; more on a busy machine",
+        ))
         .arg(number("jobs", "Processes that run trials [default: one a core]"))
         .arg(text("scratch", "DIR", "Where storages are made [default: /dev/shm or the system's]"))
         .arg(text("shim", "FILE", "The shim's library").required(true).hide(true))
@@ -107,6 +113,7 @@ impl Options {
         let mut number = |name: &str| found.remove_one::<u64>(name);
         let (seed, seconds, trials, jobs) =
             (number("seed"), number("seconds"), number("trials"), number("jobs"));
+        number("patience").into_iter().for_each(set_patience);
         let mut text = |name: &str| found.remove_one::<String>(name);
         let (only, repeat, scratch, shim) =
             (text("only"), text("repeat"), text("scratch"), text("shim"));

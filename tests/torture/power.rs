@@ -12,7 +12,7 @@ use crate::control::{CHANGES, Fate, Plan};
 use crate::disk::Disk;
 use crate::engine;
 use crate::engine::{DURABILITIES, Engine, Opening, Places};
-use crate::judge::{TIMEOUT, judge, judge_files_after_power};
+use crate::judge::{judge, judge_files_after_power, patience};
 use crate::lanes::Lane;
 use crate::scenes::{Scene, Target, account, find, scenes};
 use crate::script::{Op, random};
@@ -136,9 +136,9 @@ fn at_call(
         std::mem::forget(engine);
         stop_self()
     });
-    let is_in_time = child.wait_for_stop(TIMEOUT);
+    let is_in_time = child.wait_for_stop(patience());
     lane.disk().cut(&child);
-    let end = if is_in_time { child.finish(TIMEOUT) } else { End::Hung };
+    let end = if is_in_time { child.finish(patience()) } else { End::Hung };
     control.disarm();
     control.set_lottery(0);
     let (fired, at) = (control.fired() > 0, control.first());
@@ -210,7 +210,7 @@ fn at_moments(
         });
         std::thread::sleep(Duration::from_micros(random.random_range(0..60_000)));
         lane.disk().cut(&child);
-        let end = child.finish(TIMEOUT);
+        let end = child.finish(patience());
         control.set_lottery(0);
         lane.disk().come_back(control, recording, random);
         boot(lane, &places);

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::call::Call;
 use crate::engine::{Engine, Opening, Places};
+use crate::judge::patience;
 use crate::model::Model;
 use crate::scenes::{Scene, Target};
 use crate::script::{KEYS, Op, random};
@@ -37,7 +37,8 @@ pub struct Stage {
     seed: u64,
 }
 
-const BUILD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Building takes some times as long as opening.
+const BUILDING: u32 = 3;
 
 impl Stage {
     pub fn new(scratch: &Path, seed: u64) -> Stage {
@@ -157,7 +158,7 @@ fn build(places: Places, start: Start, opening: Opening, seed: u64) -> Base {
         after.insert(after.len() / 2, Op::Call(Call::Clear { group: 7 }));
     }
     let ops: Vec<Op> = before.into_iter().chain(after).collect();
-    let end = in_child(BUILD_TIMEOUT, || {
+    let end = in_child(BUILDING * patience(), || {
         let mut engine =
             Engine::open(&places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
         for op in &ops {

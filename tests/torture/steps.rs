@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::beside;
 use crate::control::{Board, CHANGES, Fate, Plan};
-use crate::judge::{TIMEOUT, answer, encode};
+use crate::judge::{answer, encode, patience};
 use crate::lanes::Lane;
 use crate::script::random;
 use crate::step_history::{DURABILITIES, Engine, Found, Opening, Reference};
@@ -243,10 +243,10 @@ pub fn killed(
             let child = Child::start(|| work(&|| ()));
             std::thread::sleep(time);
             child.kill();
-            child.finish(TIMEOUT)
+            child.finish(patience())
         }
-        Kill::Call(plan) => in_child(TIMEOUT, || work(&|| control.arm(plan))),
-        Kill::Point(nth) => in_child(TIMEOUT, || work(&|| points.arm(nth))),
+        Kill::Call(plan) => in_child(patience(), || work(&|| control.arm(plan))),
+        Kill::Point(nth) => in_child(patience(), || work(&|| points.arm(nth))),
     };
     match kill {
         Kill::Call(_) if control.fired() > 0 => lane.tally.note("kills at a call"),
@@ -273,7 +273,7 @@ fn judge(
     let first = reference.steps();
     let next = first + lane.board.acknowledged() as u64;
     (first..next).for_each(|index| reference.make(seed, index));
-    let found: Found = answer(in_child(TIMEOUT, || encode(&Engine::open(dir, opening).read())))?;
+    let found: Found = answer(in_child(patience(), || encode(&Engine::open(dir, opening).read())))?;
     let Err(why) = reference.compare(&found) else { return Ok(next) };
     reference.make(seed, next);
     reference.compare(&found).map_err(|why_not| {
