@@ -85,12 +85,14 @@ class Embedding(Handle):
         )
         self._row_len = optimizer.row_len(self.dim)
         self.padding_key = None if padding_key is None else _arrays.key(padding_key, "padding_key")
+        # How gradients are conditioned, for those who add up gradients of several embeddings.
+        self._conditions = {name: value for name, value in options.items() if value is not None}
         bag = Params(
             {
                 "duplicates": duplicates,
                 "padding_key": self.padding_key,
                 "name": self._name,
-                **options,
+                **self._conditions,
             }
         )
         super().__init__(

@@ -10,7 +10,8 @@ from torch import nn
 from .._storage import Storage
 from ._given import Wanted, check_matrix, read_given
 from ._names import check_fresh
-from ._parts import StepPool
+from ._parts import Options, StepPool
+from ._readers import StorageReader
 from ._reading import Feature, read
 from ._tables import Table, TableConfig, check_configs, open_tables
 from ._tracers import not_compiled, refusal
@@ -32,6 +33,7 @@ class Collection(nn.Module):
         include_last_offset: bool,
         dtype: torch.dtype | None,
         fresh: bool,
+        options: Options,
     ) -> None:
         super().__init__()
         check_fresh(fresh)
@@ -44,8 +46,14 @@ class Collection(nn.Module):
         configs, self._places = check_configs(tables, self._has_pooling)
         self.output: Output = output
         self.include_last_offset = include_last_offset
-        self._steps = StepPool()
+        self._steps = StepPool(options)
+        if self._steps.options:
+            # Wrong options are refused before a group is opened.
+            self._steps.give(self._steps.take(storage))
         self.tables = nn.ModuleDict(open_tables(storage, configs, dtype))
+        for table in self.tables.values():
+            if isinstance(table.reader, StorageReader):
+                table.reader.gradients.pool = self._steps
         # Empties groups only after every check has passed.
         if fresh:
             self.reset_parameters()
@@ -67,7 +75,8 @@ class Collection(nn.Module):
 
     def extra_repr(self) -> str:
         named = (f"{name} of {table}" if name != table else name for name, table, _ in self._places)
-        return f"features={', '.join(named)}; output={self.output!r}"
+        options = (f"; {name}={value!r}" for name, value in self._steps.options.items())
+        return f"features={', '.join(named)}; output={self.output!r}{''.join(options)}"
 
     def __prepare_scriptable__(self) -> Any:
         # torch.jit.script calls this for every module in a model.

@@ -95,7 +95,7 @@ def _reason(module: nn.Embedding | nn.EmbeddingBag) -> str | None:
     if _has_hooks(weight):
         return "its weight has hooks, which would be lost"
     if module.max_norm is not None:
-        return f"max_norm={module.max_norm}: damo does not renormalise rows"
+        return f"max_norm={module.max_norm}: damo rescales no row when it is read"
     if module.scale_grad_by_freq:
         return "scale_grad_by_freq=True: damo sums the gradients of an id that is there twice"
     if weight.device.type == "meta":

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from .._embedding import Embedding
 from .._errors import InvalidArgumentError
-from ._parts import Pairs, pairs_of
+from ._parts import Pairs, StepPool, pairs_of
 from ._passes import BackwardPass, BackwardStep, passes
 from ._pending import Pending, changed, summed
 from ._shown import Change, change, infinity, show
@@ -46,6 +46,8 @@ class Gradients:
         self.collectors = 0
         """The number of optimizers that collect them."""
         self.pending = Pending(rows)
+        self.pool: StepPool | None = None
+        """That of the collection whose table this is."""
         self._anchor: torch.Tensor | None = None
         self._hook: Any = None
         self._kind: Any = None
@@ -157,7 +159,7 @@ class Gradients:
             handed = [*changed(self.rows, pairs_of(handed), done)]
         if not self.are_collected:
             anchor.grad = None
-            backward.step.add(self.rows, handed)
+            backward.step.add(self.rows, handed, self.pool)
         elif handed:
             self.pending.add(anchor, pairs_of(handed))
 

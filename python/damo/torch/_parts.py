@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import weakref
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence, TypeVar, Union
+from typing import Any, Callable, Iterable, Mapping, Sequence, TypeVar, Union
 
 import torch
 from torch.nn import functional
@@ -52,10 +52,19 @@ class Bags:
         return before[ends] - before[self.begins]
 
 
-class StepPool:
-    """StepHandles that wait to be used again. A copy, or what is pickled, is empty."""
+Options = Mapping[str, Union[float, str, None]]
+"""Options of a StepHandle; None: without this one."""
 
-    def __init__(self) -> None:
+
+class StepPool:
+    """StepHandles that wait to be used again. A copy, or what is pickled, is empty.
+
+    options: those of the handles.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        given = (options or {}).items()
+        self.options = {name: value for name, value in given if value is not None}
         self._lock = ForkSafeLock()
         self._waiting: list[StepHandle] = []
 
@@ -63,7 +72,9 @@ class StepPool:
         """A handle without parts. Raises damo.ClosedError for a closed storage."""
         with self._lock:
             handle = self._waiting.pop() if self._waiting else None
-        return StepHandle(storage) if handle is None or handle.closed else handle
+        if handle is None or handle.closed:
+            return StepHandle(storage, **self.options)
+        return handle
 
     def give(self, handle: StepHandle) -> None:
         """Lets a handle wait to be used again, unless it was closed. It keeps no rows open."""
@@ -75,7 +86,23 @@ class StepPool:
             self._waiting.append(handle)
 
     def __reduce__(self) -> Any:
-        return StepPool, ()
+        return StepPool, (self.options,)
+
+
+def shared_pool(pools: Iterable[StepPool]) -> StepPool | None:
+    """The pool for a transaction of several collections, which have these. None: there are none.
+
+    Raises ValueError if their options differ.
+    """
+    shared = None
+    for pool in pools:
+        if shared is not None and shared.options != pool.options:
+            raise ValueError(
+                "damo.torch: collections of one storage are stepped together, and have different"
+                f" options, {shared.options} and {pool.options}; give them the same"
+            )
+        shared = shared or pool
+    return shared
 
 
 class Call:
@@ -130,7 +157,8 @@ Handed = Union[Pair, Part]
 
 def group_of(rows: Embedding) -> tuple[Any, ...]:
     """Equal for embeddings whose gradients can be applied together."""
-    return id(rows.storage), rows.group, rows.duplicates, rows.padding_key
+    conditions = tuple(sorted(rows._conditions.items()))
+    return id(rows.storage), rows.group, rows.duplicates, rows.padding_key, conditions
 
 
 def apply(rows: Embedding, pairs: Pairs) -> None:
@@ -183,8 +211,8 @@ def transactions(
 ) -> list[list[_Step]]:
     """steps, grouped into those that are one transaction: all of a storage.
 
-    But two embeddings of one group, which have another padding or duplicates, are in different
-    ones.
+    But two embeddings of one group, which have another padding, duplicates or limits, are in
+    different ones.
     """
     made: dict[int, list[dict[int, _Step]]] = {}
     for step in steps:
@@ -202,22 +230,26 @@ _pools: weakref.WeakKeyDictionary[Embedding, StepPool] = weakref.WeakKeyDictiona
 """The handles for layers that are in no collection, by the rows that come first in a step."""
 
 
-def apply_together(groups: Sequence[tuple[Embedding, Sequence[Handed]]]) -> None:
+def apply_together(
+    groups: Sequence[tuple[Embedding, Sequence[Handed]]], pool: StepPool | None
+) -> None:
     """One step of different groups of one storage, in one transaction.
 
     groups: embeddings, and what was handed over for their groups.
+    pool: where the handle comes from, unless there is a Part, whose call has one. None: no
+    collection is among them.
 
     Raises as damo.Embedding.apply_gradients does.
     """
     parts = [(rows, one) for rows, handed in groups for one in handed]
     calls = (one.call for _, one in parts if isinstance(one, Part))
     call = next(calls, None)
-    if call is None and len(groups) == 1:
+    if call is None and len(groups) == 1 and not (pool and pool.options):
         rows, pairs = groups[0]
         apply(rows, pairs_of(pairs))
         return
     if call is None:
-        call = Call(_pools.setdefault(groups[0][0], StepPool()))
+        call = Call(pool or _pools.setdefault(groups[0][0], StepPool()))
     handle = call.handle
     if handle is not None and _are_all_of(parts, call):
         parts.sort(key=lambda part: getattr(part[1], "place"))

@@ -13,7 +13,16 @@ from typing import Any, Callable, Sequence
 import torch
 
 from .._embedding import Embedding
-from ._parts import Handed, apply_together, gradients_of, group_of, transactions
+from ._parts import (
+    Handed,
+    Part,
+    StepPool,
+    apply_together,
+    gradients_of,
+    group_of,
+    shared_pool,
+    transactions,
+)
 
 _RUNS_PASSES = [
     getattr(function, "__code__", None)
@@ -143,6 +152,8 @@ class BackwardStep(_UntilEnd):
         self._depth = _depth()
         """The number of passes that the thread was in when it was made."""
         self._added: dict[tuple[Any, ...], tuple[Embedding, list[Handed]]] = {}
+        self._pools: dict[int, list[StepPool]] = {}
+        """The pools with options, by the id() of their storages."""
         self._lock = threading.Lock()
 
     @property
@@ -157,17 +168,26 @@ class BackwardStep(_UntilEnd):
             number is None or number == self._began_in or _depth() > self._depth
         )
 
-    def add(self, rows: Embedding, handed: Sequence[Handed]) -> None:
+    def add(self, rows: Embedding, handed: Sequence[Handed], pool: StepPool | None) -> None:
+        """pool: that of the collection whose table rows are; None: they are a layer's."""
         with self._lock:
             self._added.setdefault(group_of(rows), (rows, []))[1].extend(handed)
+            if pool is not None and pool.options:
+                self._pools.setdefault(id(rows.storage), []).append(pool)
 
     def end(self) -> None:
         added, self._added = [some for some in self._added.values() if some[1]], {}
+        given, self._pools = self._pools, {}
+        for rows, handed in added:
+            for one in handed:
+                if isinstance(one, Part):
+                    given.setdefault(id(rows.storage), []).append(one.call.pool)
+        pools = {storage: shared_pool(known) for storage, known in given.items()}
         steps = transactions(added, lambda step: step[0])
         if len(steps) > 1:
             steps.sort(key=_rank)
         for groups in steps:
-            apply_together(groups)
+            apply_together(groups, pools.get(id(groups[0][0].storage)))
 
 
 def _rank(groups: list[tuple[Embedding, list[Handed]]]) -> int:

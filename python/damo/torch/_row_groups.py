@@ -10,7 +10,7 @@ from torch import nn
 
 from .._embedding import Embedding as Rows
 from ._gradients import Gradients
-from ._parts import Pairs, apply, apply_together, group_of, transactions
+from ._parts import Pairs, StepPool, apply_together, group_of, shared_pool, transactions
 from ._passes import rank
 from ._pending import Scaled
 from ._readers import StorageReader
@@ -27,6 +27,8 @@ class RowGroup:
         self.all: list[Gradients] = [
             reader.gradients for reader in readers if isinstance(reader, StorageReader)
         ]
+        pools = [gradients.pool for gradients in self.all if gradients.pool is not None]
+        self.pool = shared_pool(pools)
 
     def collect(self) -> None:
         """Makes the layers keep their gradients for a step instead of applying them in backward."""
@@ -56,12 +58,17 @@ class RowGroup:
                 )
             pending.check()
 
-    def check_finite(self) -> None:
-        """As check, and raises ValueError for gradients that are not finite, naming the key."""
+    def check_finite(self) -> bool:
+        """As check, and raises ValueError for gradients that are not finite, naming the key.
+
+        Returns False if there are such gradients, and steps with them are skipped.
+        """
         self.check()
-        if not self.is_finite:
-            # The step's own error names the key. It comes before anything has changed.
-            self.step(self.rows.optimizer.learning_rate, self.for_step(1.0, keeps=True))
+        if self.is_finite:
+            return True
+        # The step's own error names the key. It comes before anything has changed.
+        self.step(self.rows.optimizer.learning_rate, self.for_step(1.0, keeps=True))
+        return False
 
     def for_step(self, scale: float, keeps: bool) -> list[Scaled]:
         """The waiting gradients of each layer, as Pending.for_step gives them."""
@@ -76,7 +83,7 @@ class RowGroup:
         """One step with these gradients, or none if there are none. rate: the learning rate."""
         pairs = self.pairs(rate, scaled)
         if pairs:
-            apply(self.rows, pairs)
+            apply_together([(self.rows, pairs)], self.pool)
 
     def pairs(self, rate: float, scaled: list[Scaled]) -> Pairs:
         """The ids and gradients for a step. Sets the learning rate if there are some."""
@@ -100,7 +107,7 @@ def step_rows(
     """One step of each group with its waiting gradients, at its rate.
 
     Groups of a storage are stepped in one transaction. If a group has two embeddings, with another
-    padding or duplicates, the second one is in a transaction of its own.
+    padding, duplicates or limits, the second one is in a transaction of its own.
 
     scale, keeps: as for Pending.for_step. If a group fails, its gradients wait for another step, as
     do those of the groups after it. The groups before it have had their step, and their gradients
@@ -111,6 +118,8 @@ def step_rows(
         group.rows._use()  # Raises for a closed storage before another one changes.
     steps = [(group, rate, group.for_step(scale, keeps)) for group, rate in zip(groups, rates)]
     units = transactions(steps, lambda step: step[0].rows)
+    for unit in units:
+        _pool(unit)  # Raises for different options before anything changes.
     if len(units) > 1:
         units.sort(key=_rank)
     done: list[RowGroup] = []
@@ -142,7 +151,12 @@ def _step(unit: list[_Step]) -> None:
     given = [(group.rows, group.pairs(rate, scaled)) for group, rate, scaled in unit]
     given = [(rows, pairs) for rows, pairs in given if pairs]
     if given:
-        apply_together(given)
+        apply_together(given, _pool(unit))
+
+
+def _pool(unit: list[_Step]) -> StepPool | None:
+    """The pool of a transaction: that of its collections."""
+    return shared_pool(group.pool for group, _, _ in unit if group.pool is not None)
 
 
 def release(all: list[Gradients]) -> None:

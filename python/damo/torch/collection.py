@@ -6,6 +6,7 @@ from typing import Any, Iterable
 
 import torch
 
+from .._choices import NonFinite
 from .._storage import Storage
 from ._collection import Collection, Output
 from ._tables import TableConfig
@@ -30,6 +31,10 @@ class EmbeddingCollection(Collection):
     (batch, sum of dims) with the features side by side, in the order of the tables.
     dtype, fresh: as for damo.torch.Embedding, for all tables. fresh empties groups once everything
     is checked.
+    clip_value, clip_row_norm, clip_norm, non_finite: as for Storage.step, for every step in which
+    the collection takes part: at the end of a backward pass, or that of an optimizer. clip_norm is
+    the norm over all rows of the step, and not over dense parameters, as that of torch's
+    clip_grad_norm_ is. Collections of one storage need the same.
 
     Raises TypeError or ValueError, which name the table, for wrong arguments, and what
     Storage.embedding raises. Names, features, pooling and groups that two tables have are checked
@@ -45,9 +50,24 @@ class EmbeddingCollection(Collection):
         output: Output = "dict",
         dtype: torch.dtype | None = None,
         fresh: bool = False,
+        clip_value: float | None = None,
+        clip_row_norm: float | None = None,
+        clip_norm: float | None = None,
+        non_finite: NonFinite | None = None,
     ) -> None:
         super().__init__(
-            storage, tables, output=output, include_last_offset=False, dtype=dtype, fresh=fresh
+            storage,
+            tables,
+            output=output,
+            include_last_offset=False,
+            dtype=dtype,
+            fresh=fresh,
+            options={
+                "clip_value": clip_value,
+                "clip_row_norm": clip_row_norm,
+                "clip_norm": clip_norm,
+                "non_finite": non_finite,
+            },
         )
 
     def forward(self, features: Any) -> Any:
@@ -86,6 +106,10 @@ class EmbeddingBagCollection(Collection):
         include_last_offset: bool = False,
         dtype: torch.dtype | None = None,
         fresh: bool = False,
+        clip_value: float | None = None,
+        clip_row_norm: float | None = None,
+        clip_norm: float | None = None,
+        non_finite: NonFinite | None = None,
     ) -> None:
         super().__init__(
             storage,
@@ -94,6 +118,12 @@ class EmbeddingBagCollection(Collection):
             include_last_offset=include_last_offset,
             dtype=dtype,
             fresh=fresh,
+            options={
+                "clip_value": clip_value,
+                "clip_row_norm": clip_row_norm,
+                "clip_norm": clip_norm,
+                "non_finite": non_finite,
+            },
         )
 
     def forward(self, features: Any) -> Any:

@@ -116,11 +116,14 @@ class Optimizer(torch.optim.Optimizer):
         Raises ValueError, which names the key, for gradients of rows that are not finite, and
         RuntimeError for an anchor's gradient that was changed in a way that rows' gradients cannot
         be. Neither part has changed then, except that dense has moved if that is found in a later
-        call of closure.
+        call of closure. If non_finite="skip" of the rows, or of their collection, skips gradients
+        that are not finite, neither part changes either, and None is returned; with a closure the
+        rows alone are skipped.
         """
         self._check_groups()
         if closure is None:
-            self._check()
+            if not self._check():
+                return None
             self._step_rows()
             return self.dense.step()
 
@@ -159,9 +162,10 @@ class Optimizer(torch.optim.Optimizer):
             if group.get("maximize"):
                 raise ValueError(_MAXIMIZE)
 
-    def _check(self) -> None:
-        for rows in self._rows:
-            rows.check_finite()
+    def _check(self) -> bool:
+        """Whether all gradients of rows are finite. Raises ValueError unless others are skipped."""
+        checks = [rows.check_finite() for rows in self._rows]
+        return all(checks)
 
     def _step_rows(self) -> None:
         step_rows(self._rows, [group["lr"] for group in self._row_groups], keeps=True)
