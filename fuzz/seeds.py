@@ -56,6 +56,28 @@ def keys_and_floats(keys, floats=()):
     return struct.pack(f"<{len(keys)}q{len(floats)}f", *keys, *floats)
 
 
+def sections_of(*groups):
+    """The table of a step: for each group its configuration, step, keys and floats."""
+    rows = [struct.pack("<IIqdQQ", *group[:3], 0.125, *group[3:]) for group in groups]
+    return struct.pack("<II", len(groups), 0) + b"".join(rows)
+
+
+def steps():
+    first = record(1, 1, config(2, "sgd"))
+    both = first + record(1, 1, config(3, "adam"), group=7, config=1)
+    sections = sections_of((0, 0, 1, 2, 4), (7, 1, 1, 1, 3))
+    step = sections + keys_and_floats([1, -5, 3], [0.5, -0.5, 1.0, 2.0, 0.5, 0.5, 0.5])
+    token = struct.pack("<QQ", 2**64 - 1, 9)
+    forget = struct.pack("<QQQ", 2**64 - 1, 0, 7)
+    whole = segment(1, both + record(1, 9, step) + record(2, 10, token + step))
+    for target in "journal_read", "replay":
+        write(target, "steps", whole)
+        write(target, "forgotten-client", whole + record(3, 11, forget))
+        write(target, "token-without-step", segment(1, both + record(1, 10, token)))
+        write(target, "part-of-a-token", segment(1, both + record(1, 10, token[:9])))
+        write(target, "part-of-a-forgotten-group", whole + record(3, 11, forget[:-1]))
+
+
 def journals():
     gradients = keys_and_floats([1, -5, 1], [0.5, -0.5, 1.0, 2.0, 0.25, 0.0])
     calls = [
@@ -332,7 +354,7 @@ def programs():
 
 if __name__ == "__main__":
     shutil.rmtree(CORPUS, ignore_errors=True)
-    for make in journals, rows, tables, filters, imports, documents, programs:
+    for make in journals, steps, rows, tables, filters, imports, documents, programs:
         make()
     files = [file for file in CORPUS.rglob("*") if file.is_file()]
     print(f"{len(files)} inputs, {sum(file.stat().st_size for file in files)} bytes")

@@ -612,6 +612,14 @@ class filter {
 
 // As a group: all groups.
 inline constexpr std::uint32_t all_groups = DAMO_ALL_GROUPS;
+// As a step that a call expects: any step will do.
+inline constexpr std::int64_t any_step = DAMO_ANY_STEP;
+
+// A call of a client that numbers its calls. See damo_embedding_apply_gradients_once.
+struct call_id {
+  std::uint64_t client;    // the caller's own number
+  std::uint64_t sequence;  // rises over all calls of the client
+};
 // As an embedding's group: the group with the name in the options, such as {{"name", "user"}}. It
 // is made if there is none.
 inline constexpr std::uint32_t group_by_name = DAMO_GROUP_BY_NAME;
@@ -689,6 +697,13 @@ class storage {
   // Replaces everything that is stored by a checkpoint. Embeddings that are open continue with it.
   void load_from_checkpoint(const detail::text& path) const {
     detail::check(damo_storage_load_from_checkpoint(get(), path.c_str()));
+  }
+
+  // Forgets a client of apply_gradients_once. Returns whether a group knew it.
+  bool forget_client(std::uint64_t client) const {
+    bool forgotten = false;
+    detail::check(damo_storage_forget_client(get(), client, &forgotten));
+    return forgotten;
   }
 
   // Counts the rows of now. Reads all of them.
@@ -974,6 +989,23 @@ class embedding {
                                                  gradients.size()));
   }
 
+  // As apply_gradients, for callers that send a call again until they have an answer: a call that
+  // is stored is not made again. Returns whether it was made now. If it is not stored, and the
+  // group's step is not the expected one, this throws STEP_MISMATCH.
+  bool apply_gradients_once(call_id call, keys_view keys, span<const float> gradients,
+                            std::int64_t expected = any_step) const {
+    bool applied = false;
+    detail::check(damo_embedding_apply_gradients_once(get(), call.client, call.sequence, expected,
+                                                      keys.data(), keys.size(), gradients.data(),
+                                                      gradients.size(), &applied));
+    return applied;
+  }
+  // As lookup, with all rows of this step of the group. Throws STEP_MISMATCH at another one.
+  void lookup_at(std::int64_t step, keys_view keys, span<float> weights) const {
+    detail::check(damo_embedding_lookup_at(get(), step, keys.data(), keys.size(), weights.data(),
+                                           weights.size()));
+  }
+
   // Sums gradients by key, as apply_gradients does before it steps. Writes each key once, without
   // padding, and the sum of its gradients (the mean when "duplicates" is "mean"). Changes nothing
   // in the storage. The buffers need room for the whole batch, and can be used again for the next
@@ -1165,6 +1197,30 @@ class step {
     detail::check(damo_step_apply_gradients(get(), rows.data(), rows.size()));
   }
 
+  // As apply_gradients, for callers that send a call again until they have an answer: a call that
+  // is stored is not made again. Returns whether it was made now. expected has a step of the group,
+  // or any_step, for each part; none: any. If the call is not stored, and a group's step is not the
+  // expected one, this throws STEP_MISMATCH.
+  bool apply_gradients_once(call_id call, span<const float> matrix,
+                            span<const std::int64_t> expected = {}) {
+    return apply_once(call, expected,
+                      columns("apply_gradients_once: matrix", const_cast<float*>(matrix.data()),
+                              matrix.size()));
+  }
+  bool apply_gradients_once(call_id call, span<const row_span<const float>> gradients,
+                            span<const std::int64_t> expected = {}) {
+    return apply_once(call, expected, parts_of("apply_gradients_once: gradients", gradients));
+  }
+
+  // As lookup, with all rows of these steps of the groups: a step, or any_step, for each part.
+  // Throws STEP_MISMATCH if a group is at another one.
+  void lookup_at(span<const std::int64_t> steps, span<float> matrix) {
+    read_at(steps, columns("lookup_at: matrix", matrix.data(), matrix.size()));
+  }
+  void lookup_at(span<const std::int64_t> steps, span<const row_span<float>> outputs) {
+    read_at(steps, parts_of("lookup_at: outputs", outputs));
+  }
+
   // The 2-norm of the latest gradients of all keys together, before they were clipped. The step
   // needs the option clip_norm.
   double gradient_norm() const {
@@ -1264,6 +1320,28 @@ class step {
       rows_[i] = {const_cast<float*>(given[i].data()), given[i].size(), given[i].stride()};
     }
     return rows_;
+  }
+
+  bool apply_once(call_id call, span<const std::int64_t> expected, span<const damo_rows> rows) {
+    check_steps("apply_gradients_once: expected", expected, rows.size());
+    bool applied = false;
+    detail::check(damo_step_apply_gradients_once(get(), call.client, call.sequence,
+                                                 expected.data(), rows.data(), rows.size(),
+                                                 &applied));
+    return applied;
+  }
+
+  void read_at(span<const std::int64_t> steps, span<const damo_rows> rows) {
+    check_steps("lookup_at: steps", steps, rows.size());
+    detail::check(damo_step_lookup_at(get(), steps.data(), rows.data(), rows.size()));
+  }
+
+  // C takes one step a part, or NULL.
+  static void check_steps(const char* name, span<const std::int64_t> given, std::size_t parts) {
+    if (!given.empty() && given.size() != parts) {
+      refuse(name, " has " + std::to_string(given.size()) + " steps; one for each of the " +
+                       std::to_string(parts) + " parts, or none, is needed");
+    }
   }
 
   [[noreturn]] static void refuse(const char* name, const std::string& why) {

@@ -48,13 +48,15 @@ pub enum damo_status {
     Exiting = 12,
     /// The caller's progress function ended the call.
     Cancelled = 13,
+    /// A group's global step is not the one that the call expects. Nothing was done.
+    StepMismatch = 14,
 }
 
 /// The name Rust code uses for [`damo_status`].
 pub use damo_status as Status;
 
 impl Status {
-    const ALL: [(Status, &'static CStr); 14] = [
+    const ALL: [(Status, &'static CStr); 15] = [
         (Status::Ok, c"OK"),
         (Status::InvalidArgument, c"INVALID_ARGUMENT"),
         (Status::NotFound, c"NOT_FOUND"),
@@ -69,6 +71,7 @@ impl Status {
         (Status::OutOfMemory, c"OUT_OF_MEMORY"),
         (Status::Exiting, c"EXITING"),
         (Status::Cancelled, c"CANCELLED"),
+        (Status::StepMismatch, c"STEP_MISMATCH"),
     ];
 
     /// The status with this number, if there is one.
@@ -204,6 +207,6 @@ mod tests {
             assert_eq!(status.name(), *name);
         }
         assert_eq!(Status::from_code(-1), None);
-        assert_eq!(Status::from_code(14), None);
+        assert_eq!(Status::from_code(15), None);
     }
 }

@@ -24,6 +24,8 @@
 %ignore damo_step_clear;
 %ignore damo_step_gradient_norm;
 %ignore damo_step_skipped;
+%ignore damo_step_lookup_at;
+%ignore damo_step_apply_gradients_once;
 %ignore damo_rows;
 %ignore damo_rows_pin;
 %ignore damo_pin_commit;

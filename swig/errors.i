@@ -48,6 +48,8 @@ ErrorClass error_classes[] = {
      {nullptr, nullptr}, nullptr},
     {DAMO_STATUS_CANCELLED, "damo.CancelledError", "The caller's progress function said so.",
      {nullptr, nullptr}, nullptr},
+    {DAMO_STATUS_STEP_MISMATCH, "damo.StepMismatchError", "A group has another step.",
+     {nullptr, nullptr}, nullptr},
 };
 
 // Both functions take over the reference to `value`.

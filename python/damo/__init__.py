@@ -30,6 +30,7 @@ from ._errors import (
     PanicError,
     PoisonedError,
     Status,
+    StepMismatchError,
 )
 from ._filter import Filter
 from ._kernels import (
@@ -155,6 +156,7 @@ __all__ = [
     "Scheduler",
     "Status",
     "Step",
+    "StepMismatchError",
     "Storage",
     "Table",
     "TruncatedNormal",

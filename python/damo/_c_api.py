@@ -76,6 +76,8 @@ damo_status damo_storage_compact(const damo_storage *storage);
 damo_status damo_storage_stat(const damo_storage *storage, const char *name, uint64_t *value);
 damo_status damo_storage_describe(const damo_storage *storage, char *buffer, size_t buffer_len,
     size_t *json_len);
+damo_status damo_storage_forget_client(const damo_storage *storage, uint64_t client,
+    bool *forgotten);
 void damo_storage_free(damo_storage *storage);
 damo_embedding *damo_embedding_new(const damo_storage *storage, const damo_optimizer *optimizer,
     const damo_initializer *initializer, size_t dim, uint32_t group, const damo_params *options);
@@ -98,6 +100,11 @@ damo_status damo_pin_commit(damo_pin *pin, const char *conflicts);
 void damo_pin_free(damo_pin *pin);
 damo_status damo_embedding_apply_gradients(const damo_embedding *embedding, const int64_t *keys,
     size_t keys_len, const float *gradients, size_t gradients_len);
+damo_status damo_embedding_lookup_at(const damo_embedding *embedding, int64_t step,
+    const int64_t *keys, size_t keys_len, float *weights, size_t weights_len);
+damo_status damo_embedding_apply_gradients_once(const damo_embedding *embedding, uint64_t client,
+    uint64_t sequence, int64_t expected, const int64_t *keys, size_t keys_len,
+    const float *gradients, size_t gradients_len, bool *applied);
 damo_status damo_embedding_prefetch(const damo_embedding *embedding, const int64_t *keys,
     size_t keys_len);
 damo_status damo_embedding_insert(const damo_embedding *embedding, const int64_t *keys,
@@ -135,6 +142,10 @@ damo_status damo_step_gradient_norm(damo_step *step, double *norm);
 damo_status damo_step_skipped(damo_step *step, uint8_t *skipped);
 damo_status damo_step_apply_gradients(damo_step *step, const damo_rows *gradients,
     size_t parts_len);
+damo_status damo_step_lookup_at(damo_step *step, const int64_t *steps, const damo_rows *outputs,
+    size_t parts_len);
+damo_status damo_step_apply_gradients_once(damo_step *step, uint64_t client, uint64_t sequence,
+    const int64_t *expected, const damo_rows *gradients, size_t parts_len, bool *applied);
 damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);
 damo_status damo_iterator_next(const damo_iterator *iterator, bool *found, uint32_t *group,
     int64_t *key, int64_t *update_time, int64_t *update_num, size_t *dim, const float **data,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
-from . import _arrays, _c_api, _tensors
+from . import _arrays, _c_api, _once, _tensors
 from ._choices import Duplicates
+from ._errors import InvalidArgumentError
 from ._filter import Filter
 from ._handles import Handle
 from ._lookup import Lookup
@@ -139,7 +140,12 @@ class Embedding(Handle):
     # ---- reading
 
     def lookup(
-        self, keys: Any, *, occurrences: Any = None, out: np.ndarray | None = None
+        self,
+        keys: Any,
+        *,
+        occurrences: Any = None,
+        out: np.ndarray | None = None,
+        at_step: int | None = None,
     ) -> np.ndarray:
         """The weights of keys: float32 of shape keys.shape + (dim,).
 
@@ -152,9 +158,25 @@ class Embedding(Handle):
         count every occurrence.
         out: contiguous writable float32 of that shape, which is filled and returned. Raises
         TypeError or ValueError for wrong arrays.
+        at_step: the group's step, as step has it. All rows are then of that step: other calls on
+        the group wait. Raises StepMismatchError if the group has another step. None: any.
         """
         numbers = _arrays.keys(keys)
         weights = self._rows(numbers, out)
+        if at_step is not None:
+            if occurrences is not None:
+                raise InvalidArgumentError(
+                    "damo: both occurrences and at_step are given; leave one of them out"
+                )
+            _c_api.damo_embedding_lookup_at(
+                self._use(),
+                _once.step(at_step, "at_step"),
+                _arrays.address(numbers),
+                numbers.size,
+                _arrays.address(weights),
+                weights.size,
+            )
+            return weights
         if occurrences is not None:
             counts = _arrays.counts(occurrences, numbers.shape, "occurrences", 1)
             _c_api.damo_embedding_lookup_counted(
@@ -288,20 +310,52 @@ class Embedding(Handle):
 
     # ---- writing
 
-    def apply_gradients(self, keys: Any, gradients: Any) -> None:
+    def apply_gradients(
+        self,
+        keys: Any,
+        gradients: Any,
+        *,
+        once: _once.Once | None = None,
+        expected_step: int | None = None,
+    ) -> bool | None:
         """Steps the optimizer: applies gradients to the rows of keys.
 
         A key without a row gets one first. A key that is given twice is stepped as duplicates of
         Storage.embedding says. All rows and the group's step change together or not at all.
 
         gradients: contiguous float32 of shape keys.shape + (dim,).
+        once: (client, sequence), two numbers from 0 to 2**64 - 1, for a caller that sends a call
+        again until it has an answer. client is the caller's own number, and sequence rises over all
+        of its calls. A call that is stored, or is older than one that is, is not made.
+        expected_step: with once, the step that the group must have before the call. None: any.
+
+        With once it returns whether the call was made now: False if it is stored, or was skipped.
 
         Raises ValueError, which names the key, for a gradient that is NaN, infinite or beyond 1e18
-        in size, unless non_finite="skip" of Storage.embedding skips such a call.
+        in size, unless non_finite="skip" of Storage.embedding skips such a call;
+        StepMismatchError if the call is not stored, and the group has another step.
         """
         numbers = _arrays.keys(keys)
         gradients = _tensors.floats(gradients, "gradients")
         _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
+        if once is not None:
+            client, sequence = _once.numbers(once)
+            expected = _once.step(expected_step, "expected_step")
+            return _c_api.read(
+                ctypes.c_bool,
+                lambda applied: _c_api.damo_embedding_apply_gradients_once(
+                    self._use(),
+                    client,
+                    sequence,
+                    expected,
+                    _arrays.address(numbers),
+                    numbers.size,
+                    _arrays.address(gradients),
+                    gradients.size,
+                    applied,
+                ),
+            )
+        _once.needs_once(expected_step)
         _c_api.damo_embedding_apply_gradients(
             self._use(),
             _arrays.address(numbers),
@@ -309,6 +363,7 @@ class Embedding(Handle):
             _arrays.address(gradients),
             gradients.size,
         )
+        return None
 
     def insert(self, keys: Any, weights: Any) -> None:
         """Stores weights as fresh rows, for pretrained tables. Rows that exist are replaced.

@@ -22,6 +22,7 @@ class Status(enum.IntEnum):
     OUT_OF_MEMORY = 11
     EXITING = 12
     CANCELLED = 13
+    STEP_MISMATCH = 14
 
 
 class Error(Exception):
@@ -120,6 +121,12 @@ class CancelledError(Error, RuntimeError):
     status = Status.CANCELLED
 
 
+class StepMismatchError(Error, RuntimeError):
+    """A group's step is not the one that the call expects. Nothing was done."""
+
+    status = Status.STEP_MISMATCH
+
+
 _CLASSES = {
     int(cls.status): cls
     for cls in (
@@ -136,6 +143,7 @@ _CLASSES = {
         OutOfMemoryError,
         ExitingError,
         CancelledError,
+        StepMismatchError,
     )
 }
 

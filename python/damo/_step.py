@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, ov
 
 import numpy as np
 
-from . import _arrays, _strided, _tensors
+from . import _arrays, _once, _strided, _tensors
 from ._choices import BagMode
 from ._embedding import Embedding
 from ._errors import BusyError, Error, InvalidArgumentError
 from ._handles import ForkSafeLock
+from ._once import Once, Steps
 from ._step_features import (
     Feature,
     Shape,
@@ -125,6 +126,7 @@ class Step(StepHandle):
         *,
         occurrences: Mapping[str, Any] | None = None,
         out: np.ndarray,
+        at_step: Steps = None,
     ) -> np.ndarray: ...
 
     @overload
@@ -134,6 +136,7 @@ class Step(StepHandle):
         *,
         occurrences: Mapping[str, Any] | None = None,
         out: Mapping[str, np.ndarray] | None = None,
+        at_step: Steps = None,
     ) -> dict[str, np.ndarray]: ...
 
     def lookup(
@@ -142,6 +145,7 @@ class Step(StepHandle):
         *,
         occurrences: Mapping[str, Any] | None = None,
         out: Any = None,
+        at_step: Steps = None,
     ) -> Any:
         """The rows or bags of all features: a dict of float32 arrays. Makes missing rows.
 
@@ -153,11 +157,17 @@ class Step(StepHandle):
         matrix has the shape (batch, dim), with the features side by side in their order, and needs
         one row of each feature for each row of the batch. Rows of matrices may have gaps between
         them. out is filled and returned.
+        at_step: the step that the groups must have, or a dict with the steps of some features. All
+        rows of these are then of that step: other calls on the groups wait. None: any.
 
-        Raises TypeError or ValueError, which name the feature and the argument, for wrong arrays.
-        Then no row was made.
+        Raises TypeError or ValueError, which name the feature and the argument, for wrong arrays;
+        StepMismatchError if a group has another step. Then no row was made.
         """
-        return self._read((features, occurrences), out, self._look_up)
+        given = (features, occurrences)
+        steps = _once.steps(at_step, "at_step", self.features)
+        if steps is None:
+            return self._read(given, out, self._look_up)
+        return self._read(given, out, lambda rows: self._look_up_at(rows, steps))
 
     @overload
     def peek(
@@ -190,7 +200,14 @@ class Step(StepHandle):
         """
         return self._read((features, occurrences), out, self._look)
 
-    def apply_gradients(self, gradients: Any, features: Mapping[str, Any] | None = None) -> None:
+    def apply_gradients(
+        self,
+        gradients: Any,
+        features: Mapping[str, Any] | None = None,
+        *,
+        once: Once | None = None,
+        expected_step: Steps = None,
+    ) -> bool | None:
         """Steps all features once with the gradients of their results.
 
         gradients: a dict of float32 arrays of the results' shapes, or one matrix for all, as out of
@@ -198,19 +215,32 @@ class Step(StepHandle):
         features: a dict with the keys of each feature; None: those of the latest call that had
         features, a lookup, peek or apply_gradients. With pooling "max" they must be None: each
         column of a gradient goes to the key that had the largest value in what was read.
+        once: (client, sequence), as for Embedding.apply_gradients. A call that all groups have
+        stored, or a later one of its client, is not made.
+        expected_step: with once, the step that the groups must have before the call, or a dict with
+        the steps of some features. None: any.
 
         Gradients of a key are summed over all features, unless its embedding has duplicates "mean".
         The step of each group rises by one, also for a feature without keys. All rows and steps
         change together or not at all, with one entry in the journal.
 
+        With once it returns whether the call was made now: False if it is stored, or was skipped.
+
         Raises ValueError, which names feature, row and column, for a gradient that is NaN, infinite
         or beyond 1e18 in size, unless non_finite="skip" skips such a call; and if features is None
-        and no call had some, or reading the latest has failed.
+        and no call had some, or reading the latest has failed. Raises StepMismatchError if the call
+        is not stored, and a group has another step.
         """
+        if once is None:
+            _once.needs_once(expected_step)
+        else:
+            once = _once.numbers(once)
+        expected = _once.steps(expected_step, "expected_step", self.features)
         with self._alone():
             if features is not None:
                 for feature in self._features:
-                    if feature.pooling == "max":
+                    # A call that is stored needs no lookup. The library says so.
+                    if feature.pooling == "max" and once is None:
                         raise InvalidArgumentError(
                             f"damo: {feature} has pooling 'max': look its features up first, and"
                             " leave features out of apply_gradients"
@@ -225,7 +255,9 @@ class Step(StepHandle):
             if not isinstance(gradients, Mapping):
                 gradients = _tensors.floats(gradients, "gradients")
             rows, _kept = self._rows(gradients, "gradients", self._shapes, writable=False)
-            self._run(self._apply, rows)
+            if once is None:
+                return self._run(self._apply, rows)
+            return self._run(lambda rows: self._apply_once(rows, once, expected), rows)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -356,9 +388,9 @@ class Step(StepHandle):
                 )
         return shapes[0][0]
 
-    def _run(self, call: Callable[[Sequence[Rows]], None], rows: Sequence[Rows]) -> None:
+    def _run(self, call: Callable[[Sequence[Rows]], Any], rows: Sequence[Rows]) -> Any:
         """call(rows). An error of a part has the feature's name in place of its number."""
         try:
-            call(rows)
+            return call(rows)
         except Error as error:
             raise with_message(error, in_words(str(error), self._features)) from None

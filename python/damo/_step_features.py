@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-_ARRAYS = {"outputs": "out", "gradients": "gradients"}
+_ARRAYS = {
+    "outputs": "out",
+    "gradients": "gradients",
+    "steps": "at_step",
+    "expected": "expected_step",
+}
 _PART = re.compile(
-    r"\bpart (?P<part>\d+)\b|\b(?P<array>outputs|gradients)\[(?P<number>\d+)\](?P<len>_len\b)?"
+    r"\bpart (?P<part>\d+)\b|\b(?P<array>outputs|gradients|steps|expected)\[(?P<number>\d+)\]"
+    r"(?P<len>_len\b)?"
 )
 _LENGTH = re.compile(r"\b(keys|offsets|outputs|gradients)_len\b")
 

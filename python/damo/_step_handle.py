@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from . import _c_api
 from ._handles import Handle
+from ._once import Once
 from ._params import Params
 
 if TYPE_CHECKING:
@@ -74,6 +75,13 @@ class StepHandle(Handle):
         """Reads the rows of all parts into outputs, one for each part, and makes missing rows."""
         self._call(_c_api.damo_step_lookup, outputs)
 
+    def _look_up_at(self, outputs: Sequence[Rows], steps: Any) -> None:
+        """As _look_up, at these steps, one for each part."""
+        self._call(
+            lambda handle, rows, count: _c_api.damo_step_lookup_at(handle, steps, rows, count),
+            outputs,
+        )
+
     def _look(self, outputs: Sequence[Rows]) -> None:
         """As _look_up, but makes no row: a key without one reads as zeros."""
         self._call(_c_api.damo_step_peek, outputs)
@@ -93,6 +101,17 @@ class StepHandle(Handle):
     def _apply(self, gradients: Sequence[Rows]) -> None:
         """Steps the rows of all parts with the gradients of their outputs, in one transaction."""
         self._call(_c_api.damo_step_apply_gradients, gradients)
+
+    def _apply_once(self, gradients: Sequence[Rows], once: Once, expected: Any) -> bool:
+        """As _apply, unless the call is stored. Returns whether it was made now."""
+        applied = ctypes.c_bool()
+        self._call(
+            lambda handle, rows, count: _c_api.damo_step_apply_gradients_once(
+                handle, *once, expected, rows, count, ctypes.byref(applied)
+            ),
+            gradients,
+        )
+        return applied.value
 
     def _call(self, function: Callable[..., None], rows: Sequence[Rows]) -> None:
         if len(rows) > len(self._fields):

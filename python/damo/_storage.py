@@ -168,10 +168,24 @@ class Storage(Handle):
         """Everything the storage holds except its rows, as a dict.
 
         It has dir, read_only, checkpoint (the id), and groups, a list with the number, name, dim,
-        row_len, step, optimizer, initializer, scheduler and max_norm of each.
+        row_len, step, optimizer, initializer, scheduler, max_norm and clients of each.
         damo_storage_describe in damo.h explains them.
         """
         return json.loads(_c_api.json_text(_c_api.damo_storage_describe, self._use))
+
+    def forget_client(self, client: int) -> bool:
+        """Forgets a client of Embedding.apply_gradients and Step.apply_gradients, in all groups.
+
+        Its next call counts as its first one, whatever its sequence. No call of it may be under
+        way. Returns whether a group knew it.
+
+        client: the number that it has given itself, from 0 to 2**64 - 1.
+        """
+        number = _arrays.integer(client, "client", 0, 2**64 - 1)
+        return _c_api.read(
+            ctypes.c_bool,
+            lambda known: _c_api.damo_storage_forget_client(self._use(), number, known),
+        )
 
     @property
     def names(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ mod finish_lookup;
 mod insert;
 mod lookup;
 mod lookup_counted;
+mod once;
 mod options;
 mod peek;
 mod pin;
@@ -25,11 +26,15 @@ mod together;
 use std::sync::Arc;
 
 pub use begin_lookup::Lookup;
+pub use once::CallId;
+pub(crate) use once::{hold_steps, is_stored};
 pub use options::EmbeddingOptions;
 pub use pin::Pin;
 pub use together::{Given, apply_together};
 
-pub use crate::engine::rows::{Applied, Clip, Conflicts, Duplicates, NonFinite, Record, Summed};
+pub use crate::engine::rows::{
+    Applied, Clip, Conflicts, Duplicates, Expected, NonFinite, Record, Summed,
+};
 
 pub(crate) use crate::engine::rows::KeyBatch;
 pub(crate) use lookup_counted::check_occurrences;

@@ -1,9 +1,11 @@
 //! Apply gradients to several embeddings of a storage together.
 
-use super::Embedding;
-use crate::engine::rows::{Applied, Clip, Duplicates, Gradients, NonFinite, OfGroup};
+use super::{CallId, Embedding};
+use crate::engine::rows::{
+    Applied, Clip, Duplicates, Expected, Gradients, NonFinite, OfGroup, Once,
+};
 use crate::error::Result;
-use crate::memory::{filled, room_for};
+use crate::memory::room_for;
 use crate::storage::Storage;
 
 /// The gradients of one embedding's keys.
@@ -15,6 +17,8 @@ pub struct Given<'a> {
     pub keys: &'a [i64],
     /// `dim` floats a key.
     pub gradients: &'a [f32],
+    /// The global step that its group must have, for a call of a client.
+    pub expected: Option<Expected>,
 }
 
 /// Steps rows of several groups as one transaction. Each group's global step rises by one.
@@ -29,20 +33,25 @@ pub struct Given<'a> {
 /// If gradients of some embeddings are wrong, all changes are refused or skipped together: skipped,
 /// if all of these embeddings say so. `non_finite` takes the place of what embeddings say.
 ///
+/// With `once` the call is made unless it, or a later one of its client, is stored.
+///
 /// # Errors
-/// As [`Embedding::apply_gradients`]. Nothing has changed in any group.
+/// As [`Embedding::apply_gradients`] and [`Embedding::apply_gradients_once`]. Nothing has changed
+/// in any group.
 pub fn apply_together(
     storage: &Storage,
     given: &mut [Given<'_>],
     clip: &Clip,
     non_finite: Option<NonFinite>,
+    once: Option<CallId>,
 ) -> Result<Applied> {
     let _call = storage.begin_call()?;
     let engine = storage.engine();
     engine.check_writable()?;
     given.sort_unstable_by_key(|given| given.embedding.group().id());
     let mut groups = room_for(given.len())?;
-    for Given { embedding, keys, gradients } in given {
+    let mut wanted = room_for(once.map_or(0, |_| given.len()))?;
+    for Given { embedding, keys, gradients, expected } in given {
         embedding.check_floats("gradients", gradients.len(), keys.len())?;
         let duplicates = match embedding.options.duplicates {
             Duplicates::Sequential | Duplicates::Sum => Duplicates::Sum,
@@ -51,15 +60,10 @@ pub fn apply_together(
         let non_finite = non_finite.unwrap_or(embedding.options.non_finite);
         let gradients =
             Gradients { duplicates, non_finite, ..embedding.gradients(keys, gradients) };
-        let admitted = match embedding.attached.get() {
-            None => None,
-            Some(filter) => {
-                let mut admitted = filled(0u8, keys.len())?;
-                filter.check_batch(embedding.group().id().into(), keys, &mut admitted)?;
-                Some(admitted)
-            }
-        };
+        let admitted = embedding.attached.admitted(embedding.group().id(), keys)?;
+        wanted.extend(once.map(|_| *expected));
         groups.push(OfGroup::new(&embedding.table, gradients, admitted.as_deref())?);
     }
-    engine.apply_together(&groups, clip).map_err(|error| storage.in_dir(error))
+    let once = once.map(|call| Once::new(call.client, call.sequence, wanted)).transpose()?;
+    engine.apply_together(&groups, clip, once.as_ref()).map_err(|error| storage.in_dir(error))
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Engine;
-use super::writer::round::{Round, threads_for};
+use super::writer::round::{Described, Round, threads_for};
 use super::writer::signal::Scope;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
@@ -63,7 +63,7 @@ impl Engine {
         round.write_rows()?;
         let groups = self.groups();
         groups.iter().try_for_each(|group| group.check_not_poisoned())?;
-        round.write_documents(Some((open.cut.seqno, open.cut.time)), &open.steps)?;
+        round.write_documents(Some((open.cut.seqno, open.cut.time)), &open.described)?;
         let cut = open.end();
         work(cut)
     }
@@ -86,7 +86,7 @@ impl Engine {
 struct OpenCut<'a> {
     engine: &'a Engine,
     cut: Cut,
-    steps: Vec<(u16, i64)>,
+    described: Vec<Described>,
     caches: Vec<Arc<GroupCache>>,
     is_complete: bool,
 }
@@ -101,15 +101,15 @@ impl<'a> OpenCut<'a> {
         };
         // Before the cut passes any shard: see `Moment::seqno`.
         engine.cut_seqno.store(seqno, Ordering::Release);
+        let described = engine.describe_groups()?;
         let groups = engine.groups();
-        let steps = groups.iter().map(|group| (group.id(), group.step())).collect();
         let caches: Vec<_> = groups.iter().filter_map(|group| group.cache()).collect();
         for cache in &caches {
             (0..cache.shard_count()).for_each(|shard| cache.lock(shard).begin_cut());
         }
         engine.cut_is_open.store(true, Ordering::Release);
         let cut = Cut { seqno, time, cutoff: engine.expiry.cutoff_at(time) };
-        Ok(OpenCut { engine, cut, steps, caches, is_complete: false })
+        Ok(OpenCut { engine, cut, described, caches, is_complete: false })
     }
 
     /// Completes the cut: everything is on disk.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::clears::{Clearing, Clears};
+use super::clients::Clients;
 use super::rights::{Rights, WriteGuard};
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
@@ -123,6 +124,7 @@ pub struct Group {
     config: Mutex<GroupConfig>,
     pub(super) rights: Rights,
     pub(super) clears: Clears,
+    pub(crate) clients: Clients,
     /// The resident rows, once the group has been opened.
     cache: Mutex<Option<Arc<GroupCache>>>,
     /// How many open groups there are of it.
@@ -173,6 +175,7 @@ impl Group {
             config: Mutex::new(config),
             rights: Rights::new(id, step),
             clears: Clears::new(cleared),
+            clients: Clients::default(),
             cache: Mutex::new(None),
             open: AtomicUsize::new(0),
             load: Mutex::new(()),
@@ -263,6 +266,7 @@ impl Group {
     pub(super) fn begin_anew(&self, other: Option<&Group>) {
         self.clears.begin_anew(other.map_or(Seqno::NONE, Group::cleared));
         self.rights.begin_anew(other.map_or(0, Group::step));
+        self.clients.begin_anew(other.map(|other| &other.clients));
         if let Some(name) = other.and_then(Group::name) {
             *self.name.lock() = Some(name);
         }

@@ -11,10 +11,12 @@
 
 pub(crate) mod clear;
 mod clears;
+pub(crate) mod clients;
 pub(crate) mod counters;
 pub(crate) mod cut;
 pub(crate) mod database;
 pub(crate) mod expiry;
+mod forget_client;
 pub mod group;
 pub(crate) mod journal_document;
 pub(crate) mod moment;

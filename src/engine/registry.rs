@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::clears::read_cleared;
+use super::clients;
 use super::group::{Group, GroupConfig, check_same_rows};
 use super::names::{self, GroupRef};
 use super::refusals;
@@ -112,6 +113,12 @@ pub(crate) fn load_all(rocks: &Rocks) -> Result<BTreeMap<u16, Arc<Group>>> {
         let name = name.map_err(|error| damaged(format!("its name: {error}")))?;
         let cleared = read_cleared(rocks, id)?;
         groups.insert(id, Arc::new(Group::new(id, name, config, (step, cleared))));
+    }
+    for (group, client, latest) in clients::read_all(rocks)? {
+        // A document without a group is of no use.
+        if let Some(group) = groups.get(&group) {
+            group.clients.restore(client, latest);
+        }
     }
     Ok(groups)
 }

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::Engine;
+use super::clients::Latest;
 use super::group::{Group, GroupConfig};
 use super::journal_document::{JournalDocument, MAX_LOST_CALLS};
 use super::options::Durability;
 use super::row_rules::RowRules;
 use super::rows::{Clip, Duplicates, Gradients, KeyBatch, NonFinite, OpenGroup, Origin};
 use crate::error::{Error, Result};
-use crate::journal::{self, CallKind, Head, Journal, Replay};
+use crate::journal::{self, CallKind, Head, Journal, Replay, Token};
 use crate::rocks::boot;
 use crate::seqno::Seqno;
 
@@ -186,11 +187,28 @@ impl Replay for OpenGroups<'_> {
             | CallKind::SetStep
             | CallKind::Config
             | CallKind::End
-            | CallKind::Step => {}
+            | CallKind::Step
+            | CallKind::Once
+            | CallKind::Forget => {}
         }
         table.group().begin_write()?.set_step(head.step);
         self.calls += 1;
         Ok(())
+    }
+
+    fn once(&mut self, seqno: Seqno, group: u16, token: Token, time: u64) {
+        if let Some(group) = self.engine.groups.lock().get(&group) {
+            let Token { client, sequence } = token;
+            group.clients.replay(client, Latest { sequence, time, seqno });
+        }
+        self.calls += 1;
+    }
+
+    fn forget(&mut self, seqno: Seqno, group: u16, client: u64) {
+        if let Some(group) = self.engine.groups.lock().get(&group) {
+            group.clients.replay_forget(client, seqno);
+        }
+        self.calls += 1;
     }
 }
 

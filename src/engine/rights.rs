@@ -43,6 +43,11 @@ pub(crate) struct ChangeGuard<'a> {
     _lock: RwLockReadGuard<'a, ()>,
 }
 
+/// Keeps every other call from changing rows.
+pub(crate) struct HeldChanges<'a> {
+    _lock: Vec<RwLockWriteGuard<'a, ()>>,
+}
+
 /// See [`ChangeGuard::poison_on_panic`].
 pub(crate) struct PoisonOnPanic<'a>(&'a Rights);
 
@@ -145,6 +150,11 @@ impl Rights {
         let lock = self.change().write();
         self.check_not_poisoned()?;
         Ok(WriteGuard { rights: self, _lock: lock })
+    }
+
+    /// Waits until no call changes rows, and keeps all from it. For a call that only reads.
+    pub(crate) fn hold_changes(&self) -> HeldChanges<'_> {
+        HeldChanges { _lock: self.change().write() }
     }
 
     /// Waits for the right to change rows in turns with others. None when [`MAX_PINS`] calls have

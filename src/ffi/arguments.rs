@@ -188,6 +188,18 @@ pub(super) unsafe fn out_bool<'a>(pointer: *mut bool, name: &str) -> Result<&'a 
     unsafe { out(pointer.cast::<u8>(), name) }
 }
 
+/// As [`out_bool`], where NULL says that the result is not wanted.
+///
+/// # Safety
+/// As [`out`].
+pub(super) unsafe fn optional_out_bool<'a>(
+    pointer: *mut bool,
+    name: &str,
+) -> Result<Option<&'a mut u8>> {
+    // SAFETY: the caller's promise; C's bool is a byte.
+    unsafe { optional_out(pointer.cast::<u8>(), name) }
+}
+
 /// Writes a result, if the caller wants it.
 pub(super) fn give<T>(out: Option<&mut T>, value: T) {
     if let Some(out) = out {

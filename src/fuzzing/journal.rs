@@ -9,7 +9,7 @@ use crate::engine::group::GroupConfig;
 use crate::error::{Error, Result};
 use crate::journal::{
     CallKind, Head, Journal, MAPPED_HEADER_LEN, Payload, Replay, SEGMENT_HEADER_LEN, Section,
-    content_len, encode_sections, make_dir, read_all,
+    Token, content_len, encode_sections, make_dir, read_all,
 };
 use crate::seqno::Seqno;
 
@@ -25,6 +25,8 @@ struct Call {
     rate: u64,
     keys: Vec<i64>,
     floats: Vec<u32>,
+    /// The client that it is of.
+    token: Option<Token>,
 }
 
 impl Call {
@@ -41,6 +43,7 @@ impl Call {
             rate: rate.to_bits(),
             keys: keys.to_vec(),
             floats,
+            token: None,
         }
     }
 
@@ -76,6 +79,13 @@ impl Replay for Collect {
     fn call(&mut self, seqno: Seqno, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
         self.calls.push(Call::new(seqno.get(), head, keys, floats));
         Ok(())
+    }
+
+    fn once(&mut self, seqno: Seqno, group: u16, token: Token, time: u64) {
+        let call = self.calls.last_mut().unwrap();
+        let found = (call.seqno, call.group, call.time, call.token);
+        assert_eq!(found, (seqno.get(), group, time, None));
+        call.token = Some(token);
     }
 }
 
@@ -208,24 +218,29 @@ impl Written {
             IoSlice::new(bytemuck::cast_slice(&keys)),
             IoSlice::new(bytemuck::cast_slice(&floats)),
         ];
-        // Some gradients are those of a training step.
+        // Some gradients are those of a training step, and some of these of a client.
         let payload = Payload::new(&payload);
-        let appended = match kind == CallKind::Gradients && op & 1 == 1 {
+        let byte = chunk.get(1).copied().unwrap_or_default();
+        let token = Token { client: u64::MAX - u64::from(byte), sequence: seqno };
+        let token = (byte & 1 == 1).then_some(token);
+        let is_step = kind == CallKind::Gradients && op & 1 == 1;
+        let appended = match is_step {
             false => journal.append(&head, &payload),
             true => {
                 let Head { group, config, step, rate, time, .. } = head;
                 let (keys, floats) = (keys.len() as u64, floats.len() as u64);
                 let section = Section { group, config, step, rate, keys, floats };
-                let (table, configs) = (encode_sections(&[section]).unwrap(), [config]);
-                let of_all = (CallKind::Step, 0, 0, 0, 0.0);
-                let (kind, group, config, step, rate) = of_all;
+                let (table, configs) = (encode_sections(token, &[section]).unwrap(), [config]);
+                let kind = if token.is_some() { CallKind::Once } else { CallKind::Step };
+                let (group, config, step, rate) = (0, 0, 0, 0.0);
                 let head = Head { kind, group, config, step, time, rate };
                 journal.append(&head, &payload.behind(&table, &configs))
             }
         };
         assert_eq!(appended.unwrap().get(), seqno);
         journal.prepare_if_low();
-        self.calls.push(Call::new(seqno, &head, &keys, &floats));
+        let call = Call::new(seqno, &head, &keys, &floats);
+        self.calls.push(Call { token: token.filter(|_| is_step), ..call });
         self.ends.push((self.file, journal.bytes() - self.closed_bytes));
     }
 

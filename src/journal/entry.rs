@@ -16,7 +16,7 @@
 //!           16  u64      sequence number of the call: one more than the call's before; for a
 //!                        configuration, and for an end, that of the next call
 //!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step,
-//!                        6 end, 7 insert_records, 8 clear, 9 step
+//!                        6 end, 7 insert_records, 8 clear, 9 step, 10 once, 11 forget
 //!           28  u32      group
 //!           32  u32      configuration that the call was made with
 //!           36  u32      0
@@ -32,6 +32,7 @@
 //!                        set_step, clear: nothing
 //!                        step: several groups' gradients (`sections`); the group, configuration,
 //!                        global step and learning rate above are 0
+//!                        once: a client's token, then as a step; forget: a client (`token`)
 //!                        end: nothing; the last entry of a segment that another one follows
 //! ```
 
@@ -75,9 +76,13 @@ pub(crate) enum CallKind {
     Clear = 8,
     /// Gradients of several groups.
     Step = 9,
+    /// As `Step`, of a client that numbers its calls.
+    Once = 10,
+    /// Groups forget a client.
+    Forget = 11,
 }
 
-const KINDS: [CallKind; 9] = [
+const KINDS: [CallKind; 11] = [
     CallKind::Config,
     CallKind::Gradients,
     CallKind::Insert,
@@ -87,6 +92,8 @@ const KINDS: [CallKind; 9] = [
     CallKind::InsertRecords,
     CallKind::Clear,
     CallKind::Step,
+    CallKind::Once,
+    CallKind::Forget,
 ];
 
 /// The fields of an entry's header that its writer chooses.

@@ -32,6 +32,7 @@ mod shared;
 mod spare;
 #[cfg(test)]
 mod tests;
+mod token;
 mod write;
 
 use std::fs;
@@ -49,6 +50,7 @@ pub(crate) use payload::{Helpers, Payload};
 pub(crate) use read::{Replay, list_whole, read_all, read_links, read_whole};
 pub(crate) use sections::{Section, encode as encode_sections};
 pub(crate) use spare::hold;
+pub(crate) use token::{Token, encode_forget};
 
 use crate::error::Result;
 use crate::files::folder::{parent, sync_dir};

@@ -21,6 +21,7 @@ use super::names::{self, failed};
 use super::read_payload::{OfGroup, ReadPayload};
 use super::sections::Section;
 use super::segment::list;
+use super::token::Token;
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
 use crate::seqno::Seqno;
@@ -38,6 +39,12 @@ pub(crate) trait Replay {
 
     /// A new segment begins; the configurations of the one before no longer apply.
     fn segment(&mut self);
+
+    /// The latest call of this group, which was made at `time`, was a client's.
+    fn once(&mut self, _seqno: Seqno, _group: u16, _token: Token, _time: u64) {}
+
+    /// A group forgets a client.
+    fn forget(&mut self, _seqno: Seqno, _group: u16, _client: u64) {}
 }
 
 /// Reads the journal in `dir` and returns the sequence number of its last call. The rows of calls
@@ -323,8 +330,12 @@ fn read_entries(
                 hand_over(&read, &payload, position, through, replay)?;
                 last = read.seqno;
             }
-            CallKind::Step => {
+            CallKind::Step | CallKind::Once => {
                 hand_over_step(&read, &payload, position, through, replay)?;
+                last = read.seqno;
+            }
+            CallKind::Forget => {
+                hand_over_forgotten(&read, &payload, position, through, replay)?;
                 last = read.seqno;
             }
         }
@@ -392,8 +403,9 @@ fn hand_over_step(
     replay: &mut impl Replay,
 ) -> Result<()> {
     let wrong = || position.damaged("a step of the wrong length");
+    let token = payload.token(read.head.kind).ok_or_else(wrong)?;
     let mut calls = Vec::new();
-    for OfGroup { section, keys, floats } in payload.sections().ok_or_else(wrong)? {
+    for OfGroup { section, keys, floats } in payload.sections(token).ok_or_else(wrong)? {
         let Section { group, config, step, rate, .. } = section;
         let head = Head { kind: CallKind::Gradients, group, config, step, rate, ..read.head };
         let floats_a_key = replay.floats_a_key(&head).map_err(|error| position.name(error))?;
@@ -403,10 +415,28 @@ fn hand_over_step(
         calls.push((head, keys, floats));
     }
     // Nothing is handed over before all of it is known to fit.
-    let calls = calls.iter().filter(|_| read.seqno > through);
-    calls
-        .into_iter()
-        .try_for_each(|(head, keys, floats)| replay.call(read.seqno, head, keys, floats))
+    for (head, keys, floats) in calls.iter().filter(|_| read.seqno > through) {
+        replay.call(read.seqno, head, keys, floats)?;
+        if let Some(token) = token {
+            replay.once(read.seqno, head.group, token, head.time);
+        }
+    }
+    Ok(())
+}
+
+/// Hands a forgotten client over, for one group after the other.
+fn hand_over_forgotten(
+    read: &ReadHead,
+    payload: &ReadPayload,
+    position: &Position<'_>,
+    through: Seqno,
+    replay: &mut impl Replay,
+) -> Result<()> {
+    let wrong = || position.damaged("a forgotten client of the wrong length");
+    let (client, groups) = payload.forgotten().ok_or_else(wrong)?;
+    let groups = groups.iter().filter(|_| read.seqno > through);
+    groups.for_each(|group| replay.forget(read.seqno, *group, client));
+    Ok(())
 }
 
 /// Reads the next entry; None at a torn end.

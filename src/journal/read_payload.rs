@@ -1,6 +1,8 @@
 //! What an entry of the journal has behind its header, read back.
 
+use super::entry::CallKind;
 use super::sections::{self, Section};
+use super::token::{TOKEN_LEN, Token, decode_forget};
 use crate::error::Result;
 use crate::memory::filled;
 
@@ -48,11 +50,25 @@ impl ReadPayload {
         Some((bytemuck::try_cast_slice(keys).ok()?, bytemuck::try_cast_slice(floats).ok()?))
     }
 
-    /// What a step has of each group; None if it does not fit together.
-    pub(super) fn sections(&self) -> Option<Vec<OfGroup<'_>>> {
-        let (sections, table) = sections::decode(self.bytes())?;
+    /// The client that a call of this kind is of, if it is of one; None if it does not fit.
+    pub(super) fn token(&self, kind: CallKind) -> Option<Option<Token>> {
+        match kind {
+            CallKind::Once => Token::decode(self.bytes()).map(|(token, _)| Some(token)),
+            _ => Some(None),
+        }
+    }
+
+    /// The client that is forgotten, and the groups that forget it; None if it does not fit.
+    pub(super) fn forgotten(&self) -> Option<(u64, Vec<u16>)> {
+        decode_forget(self.bytes())
+    }
+
+    /// What a step has of each group, behind its token; None if it does not fit together.
+    pub(super) fn sections(&self, token: Option<Token>) -> Option<Vec<OfGroup<'_>>> {
+        let begin = if token.is_some() { TOKEN_LEN } else { 0 };
+        let (sections, table) = sections::decode(&self.bytes()[begin..])?;
         let keys: usize = sections.iter().map(|section| section.keys as usize).sum();
-        let (keys, floats) = self.bytes()[table..].split_at(8 * keys);
+        let (keys, floats) = self.bytes()[begin + table..].split_at(8 * keys);
         let mut keys: &[i64] = bytemuck::try_cast_slice(keys).ok()?;
         let mut floats: &[f32] = bytemuck::try_cast_slice(floats).ok()?;
         let mut parts = Vec::with_capacity(sections.len());

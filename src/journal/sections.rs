@@ -14,6 +14,7 @@
 //! ```
 
 use super::entry::part;
+use super::token::Token;
 use crate::error::Result;
 use crate::memory::room_for;
 
@@ -32,12 +33,15 @@ pub(crate) struct Section {
     pub(crate) floats: u64,
 }
 
-/// The table of a step.
+/// The table of a step, behind the token if it has one.
 ///
 /// # Errors
 /// `OUT_OF_MEMORY`.
-pub(crate) fn encode(sections: &[Section]) -> Result<Vec<u8>> {
-    let mut bytes = room_for(HEAD_LEN + SECTION_LEN * sections.len())?;
+pub(crate) fn encode(token: Option<Token>, sections: &[Section]) -> Result<Vec<u8>> {
+    let token = token.map(Token::encode);
+    let token = token.as_ref().map_or(&[][..], |token| token);
+    let mut bytes = room_for(token.len() + HEAD_LEN + SECTION_LEN * sections.len())?;
+    bytes.extend(token);
     bytes.extend((sections.len() as u32).to_le_bytes());
     bytes.extend(0u32.to_le_bytes());
     for section in sections {
@@ -88,7 +92,7 @@ mod tests {
             |group, keys, floats| Section { group, config: 7, step: -3, rate: 0.5, keys, floats };
         for sections in [vec![], vec![of(1, 2, 6)], vec![of(65535, 0, 0), of(0, 1, 4), of(9, 3, 3)]]
         {
-            let mut payload = encode(&sections).unwrap();
+            let mut payload = encode(None, &sections).unwrap();
             let len = payload.len();
             let bytes = sections.iter().map(|section| 8 * section.keys + 4 * section.floats);
             payload.resize(len + bytes.sum::<u64>() as usize, 1);
@@ -99,11 +103,11 @@ mod tests {
             assert_eq!(decode(&payload), None);
         }
         // Lengths beyond any payload, a number of groups that lies, a group that is none.
-        let mut payload = encode(&[of(1, u64::MAX, u64::MAX)]).unwrap();
+        let mut payload = encode(None, &[of(1, u64::MAX, u64::MAX)]).unwrap();
         assert_eq!(decode(&payload), None);
         payload[0] = 2;
         assert_eq!(decode(&payload), None);
-        let mut payload = encode(&[of(1, 0, 0)]).unwrap();
+        let mut payload = encode(None, &[of(1, 0, 0)]).unwrap();
         payload[10] = 1;
         assert_eq!(decode(&payload), None);
         assert_eq!(decode(&[0; 7]), None);

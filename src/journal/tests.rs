@@ -1,5 +1,6 @@
 //! The journal written and read back: cut off, with zeros, with files missing; faults; threads.
 
+mod clients;
 mod concurrent;
 mod mapped;
 mod spares;

@@ -10,6 +10,8 @@ use crate::error::Result;
 #[derive(Default)]
 pub(crate) struct Batch {
     meta: Vec<(String, Vec<u8>)>,
+    /// Keys of documents that are deleted.
+    without_meta: Vec<String>,
     /// Groups whose rows are all deleted.
     without_rows: Vec<u16>,
 }
@@ -17,6 +19,10 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn put_meta(&mut self, key: String, value: Vec<u8>) {
         self.meta.push((key, value));
+    }
+
+    pub(crate) fn delete_meta(&mut self, key: String) {
+        self.without_meta.push(key);
     }
 
     /// Deletes all rows of a group that are stored when the batch is written.
@@ -48,6 +54,9 @@ impl Rocks {
         let family = self.meta()?;
         for (key, value) in batch.meta {
             documents.put_cf(family, key, value);
+        }
+        for key in batch.without_meta {
+            documents.delete_cf(family, key);
         }
         // Put after the documents, which salvage reads from damaged logs.
         for group in batch.without_rows {

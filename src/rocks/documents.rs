@@ -26,10 +26,25 @@ pub(crate) const NAME: &str = "name:";
 pub(crate) const STEP: &str = "step:";
 /// How the keys of groups' clears begin. Each has the sequence number of the latest clear.
 pub(crate) const CLEARED: &str = "cleared:";
+/// How the keys of groups' clients begin; see [`of_client`].
+pub(crate) const CLIENT: &str = "client:";
 
 /// The key of a group's document.
 pub(crate) fn of_group(prefix: &str, group: u16) -> String {
     format!("{prefix}{group:05}")
+}
+
+/// The key of a document of one of a group's clients.
+pub(crate) fn of_client(group: u16, client: u64) -> String {
+    format!("{}:{client:016x}", of_group(CLIENT, group))
+}
+
+/// The group and the client in the key of such a document, of which `rest` is what follows
+/// [`CLIENT`]. None for other keys.
+pub(crate) fn client_of(rest: &str) -> Option<(u16, u64)> {
+    let (group, client) = rest.split_once(':')?;
+    let found = (group.parse().ok()?, u64::from_str_radix(client, 16).ok()?);
+    (of_client(found.0, found.1).strip_prefix(CLIENT) == Some(rest)).then_some(found)
 }
 
 /// Reads a JSON document.
@@ -68,5 +83,11 @@ mod tests {
             assert!(formats.contains(&key), "docs/formats.md does not have {key}");
         }
         assert_eq!(of_group(STEP, 7), "step:00007");
+        assert!(formats.contains("`client:NNNNN:XXXXXXXXXXXXXXXX`"));
+        assert_eq!(of_client(7, 0xa5), "client:00007:00000000000000a5");
+        assert_eq!(client_of("00007:00000000000000a5"), Some((7, 0xa5)));
+        for other in ["00007", "7:00000000000000a5", "00007:a5", "00007:00000000000000A5", "x:y"] {
+            assert_eq!(client_of(other), None, "{other}");
+        }
     }
 }

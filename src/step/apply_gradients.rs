@@ -4,7 +4,7 @@
 use super::group::StepGroup;
 use super::part::Part;
 use super::{Step, shapes_of};
-use crate::embedding::{Applied, Given, apply_together};
+use crate::embedding::{Applied, CallId, Expected, Given, apply_together, is_stored};
 use crate::error::{Error, Result, Status};
 use crate::kernels::Rows;
 use crate::memory::room_for;
@@ -56,11 +56,41 @@ impl Step {
     /// With the option `non_finite` "skip" it is no error that floats are no gradients, and
     /// [`Step::skipped`] says so. Nothing has changed then, either.
     pub fn apply_gradients(&mut self, gradients: &[Rows<'_>]) -> Result<()> {
+        self.apply(gradients, Vec::new(), None).map(drop)
+    }
+
+    /// As [`Step::apply_gradients`], once: returns false, and nothing changes, when this call or a
+    /// later one of its client is stored, or it is skipped. `expected` has a global step for each
+    /// part, None for any; or it is empty.
+    ///
+    /// # Errors
+    /// `STEP_MISMATCH` when the call is not stored, and a group has another step than is expected;
+    /// `INVALID_ARGUMENT` for two steps of one group, and for a number that only some of the groups
+    /// have stored; as [`Step::apply_gradients`]. Nothing has changed in any group.
+    pub fn apply_gradients_once(
+        &mut self,
+        call: CallId,
+        expected: &[Option<i64>],
+        gradients: &[Rows<'_>],
+    ) -> Result<bool> {
+        let expected = self.expected_of_groups("expected", expected)?;
+        self.apply(gradients, expected, Some(call))
+    }
+
+    fn apply(
+        &mut self,
+        gradients: &[Rows<'_>],
+        expected: Vec<Option<Expected>>,
+        once: Option<CallId>,
+    ) -> Result<bool> {
         self.is_skipped = false;
         self.check_rows("gradients", shapes_of(gradients))?;
         let call = self.storage.begin_call()?;
         let engine = self.storage.engine();
         engine.check_writable()?;
+        if self.is_stored(once)? {
+            return Ok(false);
+        }
         let groups = &mut self.groups[..self.groups_len];
         let keys = groups.iter().map(|group| group.len()).sum();
         let mut works = room_for(groups.len())?;
@@ -81,12 +111,13 @@ impl Step {
         }
         drop(call);
         let mut given = room_for(works.len())?;
-        for work in &works {
+        for (number, work) in works.iter().enumerate() {
             let Some(embedding) = work.group.embedding() else { continue };
+            let expected = expected.get(number).copied().flatten();
             let gradients = work.whole().unwrap_or_else(|| work.group.floats(embedding.dim()));
-            given.push(Given { embedding, keys: work.group.keys(), gradients });
+            given.push(Given { embedding, keys: work.group.keys(), gradients, expected });
         }
-        let applied = apply_together(&self.storage, &mut given, &self.clip, self.non_finite);
+        let applied = apply_together(&self.storage, &mut given, &self.clip, self.non_finite, once);
         let applied = applied.map_err(|error| match error.status() {
             Status::InvalidArgument => self.first_wrong(gradients).unwrap_or(error),
             _ => error,
@@ -95,8 +126,18 @@ impl Step {
         self.norm = match applied {
             Applied::Done(norm) => norm,
             Applied::Skipped => self.clip.norm.map(|_| f64::NAN),
+            Applied::Stored => self.norm,
         };
-        Ok(())
+        Ok(matches!(applied, Applied::Done(_)))
+    }
+
+    /// Whether the call is stored. Asked before anything else: a call that is sent again may come
+    /// without the lookup that its gradients need.
+    fn is_stored(&self, once: Option<CallId>) -> Result<bool> {
+        let Some(call) = once else { return Ok(false) };
+        let embeddings = self.groups[..self.groups_len].iter().filter_map(StepGroup::embedding);
+        let embeddings: Vec<_> = embeddings.map(|embedding| &**embedding).collect();
+        is_stored(&self.storage, call, embeddings.into_iter())
     }
 }
 

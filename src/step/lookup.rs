@@ -1,9 +1,11 @@
 //! Lookup and peek of a step: the rows of all parts.
 
+use std::sync::Arc;
+
 use super::group::StepGroup;
 use super::part::Part;
 use super::{Step, shapes_of_mut};
-use crate::embedding::{Embedding, KeyBatch};
+use crate::embedding::{Embedding, Expected, KeyBatch, hold_steps};
 use crate::engine::pool::Help;
 use crate::error::{Error, Result};
 use crate::kernels::RowsMut;
@@ -26,7 +28,19 @@ impl Step {
     /// `INVALID_ARGUMENT` for outputs that do not fit the parts; those of [`Embedding::lookup`].
     /// Outputs may be partly written then.
     pub fn lookup(&mut self, outputs: Vec<RowsMut<'_>>) -> Result<()> {
-        self.read(outputs, Embedding::look_up)
+        self.read(outputs, Vec::new(), Embedding::look_up)
+    }
+
+    /// As [`Step::lookup`], when groups have the global steps that are `expected` of them: one a
+    /// part, None for any, or an empty list. The rows that are read are then those of these steps,
+    /// whatever other calls do meanwhile. They wait.
+    ///
+    /// # Errors
+    /// `STEP_MISMATCH` when a group has another step: nothing is read. `INVALID_ARGUMENT` for two
+    /// steps of one group; as [`Step::lookup`].
+    pub fn lookup_at(&mut self, expected: &[Option<i64>], outputs: Vec<RowsMut<'_>>) -> Result<()> {
+        let expected = self.expected_of_groups("steps", expected)?;
+        self.read(outputs, expected, Embedding::look_up)
     }
 
     /// As [`Step::lookup`], but makes no rows: a key without a row reads as zeros.
@@ -34,13 +48,24 @@ impl Step {
     /// # Errors
     /// As [`Step::lookup`].
     pub fn peek(&mut self, outputs: Vec<RowsMut<'_>>) -> Result<()> {
-        self.read(outputs, Embedding::peek_rows)
+        self.read(outputs, Vec::new(), Embedding::peek_rows)
     }
 
-    fn read(&mut self, outputs: Vec<RowsMut<'_>>, read: Read) -> Result<()> {
+    fn read(
+        &mut self,
+        outputs: Vec<RowsMut<'_>>,
+        expected: Vec<Option<Expected>>,
+        read: Read,
+    ) -> Result<()> {
         self.check_rows("outputs", shapes_of_mut(&outputs))?;
         let _call = self.storage.begin_call()?;
         let groups = &mut self.groups[..self.groups_len];
+        let wanted = groups.iter().zip(expected);
+        let wanted: Vec<_> = wanted
+            .filter_map(|(group, expected)| Some((Arc::clone(group.embedding()?), expected?)))
+            .collect();
+        let wanted = wanted.iter().map(|(embedding, expected)| (&**embedding, *expected));
+        let _held = hold_steps(&mut wanted.collect::<Vec<_>>())?;
         let keys = groups.iter().map(|group| group.len()).sum();
         let mut works = room_for(groups.len())?;
         works.extend(groups.iter_mut().map(|group| Work {

@@ -12,7 +12,7 @@ mod part;
 
 use std::sync::Arc;
 
-use crate::embedding::{Clip, Embedding, NonFinite, check_occurrences};
+use crate::embedding::{Clip, Embedding, Expected, NonFinite, check_occurrences};
 use crate::error::{Error, Result};
 use crate::kernels::{Rows, RowsMut};
 use crate::params::Params;
@@ -176,6 +176,34 @@ impl Step {
             }
         }
         Ok(self.groups_len)
+    }
+
+    /// The step that is expected of each group, of a list with one step a part, or an empty one.
+    /// `argument` is what it is called.
+    fn expected_of_groups(
+        &self,
+        argument: &'static str,
+        by_part: &[Option<i64>],
+    ) -> Result<Vec<Option<Expected>>> {
+        if !by_part.is_empty() {
+            self.dims(by_part.len())?;
+        }
+        let mut by_group: Vec<Option<Expected>> = vec![None; self.groups_len];
+        for (number, (part, step)) in self.parts.iter().zip(by_part).enumerate() {
+            let (Some(step), known) = (*step, &mut by_group[part.group]) else { continue };
+            let known = known.get_or_insert(Expected { step, argument, part: Some(number) });
+            if known.step != step {
+                let group = self.groups[part.group].embedding().map(|group| group.group().id());
+                return Err(Error::invalid(format!(
+                    "{argument}[{}] is {} and {argument}[{number}] is {step}, and both parts are \
+                     of group {}; one step for each group is needed",
+                    known.part.unwrap_or_default(),
+                    known.step,
+                    group.unwrap_or_default()
+                )));
+            }
+        }
+        Ok(by_group)
     }
 
     /// Refuses rows that are not those of the parts. `name` is what they are called.

@@ -3,8 +3,20 @@
 use serde::Serialize;
 
 use super::{Seen, Storage};
+use crate::engine::clients::Latest;
 use crate::engine::group::{Group, Recipe};
 use crate::error::{Error, Result};
+
+/// A client of a group: a caller that numbers its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientDescription {
+    /// The number that it has given itself.
+    pub client: u64,
+    /// That of its latest call.
+    pub sequence: u64,
+    /// When that call was made, in milliseconds since 1970.
+    pub time: u64,
+}
 
 /// A group and what it was last opened with.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +39,8 @@ pub struct GroupDescription {
     pub scheduler: Option<Recipe>,
     /// The limit of the 2-norm of a row's weights; None when there is none.
     pub max_norm: Option<f64>,
+    /// Callers that number their calls, and are not forgotten yet.
+    pub clients: Vec<ClientDescription>,
 }
 
 #[derive(Serialize)]
@@ -39,10 +53,13 @@ struct Description<'a> {
 }
 
 impl Group {
-    /// # Errors
-    /// `CORRUPTION` when its optimizer is not known.
-    pub fn describe(&self) -> Result<GroupDescription> {
+    /// Its clients are those that are not forgotten by `now`, in milliseconds since 1970.
+    fn describe(&self, now: u64) -> Result<GroupDescription> {
         let (config, (dim, row_len)) = (self.config(), self.shape()?);
+        let clients = self.clients.list(now).into_iter().map(|(client, latest)| {
+            let Latest { sequence, time, .. } = latest;
+            ClientDescription { client, sequence, time }
+        });
         Ok(GroupDescription {
             group: self.id(),
             name: self.name(),
@@ -53,11 +70,21 @@ impl Group {
             initializer: config.initializer,
             scheduler: config.scheduler,
             max_norm: config.max_norm,
+            clients: clients.collect(),
         })
     }
 }
 
 impl Storage {
+    /// What each group was last opened with, in the order of their numbers, and its clients.
+    ///
+    /// # Errors
+    /// `CORRUPTION` when the optimizer of one is not known.
+    pub fn describe_groups(&self) -> Result<Vec<GroupDescription>> {
+        let now = self.engine().expiry.now_unused_ms();
+        self.groups().iter().map(|group| group.describe(now)).collect()
+    }
+
     /// Returns as JSON the directory, the id of the checkpoint last made or loaded, and every group
     /// in the order of their numbers.
     ///
@@ -65,7 +92,7 @@ impl Storage {
     /// `CORRUPTION`; `IO`; `FORKED`.
     pub fn describe(&self) -> Result<String> {
         let checkpoint = self.checkpoint_id()?;
-        let groups = self.groups().iter().map(|group| group.describe()).collect::<Result<_>>()?;
+        let groups = self.describe_groups()?;
         let description = Description {
             dir: &self.dir().to_string_lossy(),
             read_only: self.seen(),

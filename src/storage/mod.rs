@@ -12,6 +12,7 @@ mod dump;
 mod filters;
 mod first_opening;
 mod flush;
+mod forget_client;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
 mod groups;
@@ -38,7 +39,7 @@ pub use crate::engine::Engine;
 pub use crate::engine::group::{Group, GroupConfig, Recipe};
 pub use crate::engine::options::StorageOptions;
 pub use crate::engine::rows::{Duplicates, Record, Summed};
-pub use describe::GroupDescription;
+pub use describe::{ClientDescription, GroupDescription};
 pub use dump::{DumpFormat, DumpOptions, Dumped};
 pub use filters::Filters;
 pub use import::{FieldOrder, Format, ImportOptions, Imported, Layout, Refusal, Refused};

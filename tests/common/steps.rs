@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use damo::bags::{Offsets, Pooling};
-use damo::embedding::Embedding;
+use damo::embedding::{CallId, Embedding};
 use damo::initializer::Initializer;
 use damo::kernels::{Rows, RowsMut};
 use damo::optimizer::Optimizer;
@@ -215,6 +215,20 @@ impl Engine {
 
     /// Looks up and applies gradients, as a trainer does.
     pub fn make(&mut self, seed: u64, index: u64) {
+        self.make_as(seed, index, None);
+    }
+
+    /// As [`Engine::make`], as the call of one of two clients, which sends it one to three times.
+    pub fn send(&mut self, seed: u64, index: u64) {
+        let call = CallId { client: index % 2, sequence: index };
+        for again in 0..=index % 3 {
+            let is_made = self.make_as(seed, index, Some(call));
+            assert!(!is_made || again == 0, "step {index} was made twice");
+        }
+    }
+
+    /// Returns whether it was made now.
+    fn make_as(&mut self, seed: u64, index: u64, call: Option<CallId>) -> bool {
         let parts = step(seed, index);
         self.step.clear();
         for Part { group, keys, offsets, .. } in &parts {
@@ -237,10 +251,16 @@ impl Engine {
             let dim = dim(part.group);
             Rows::new(&part.gradients, dim, dim).unwrap()
         });
-        self.step.apply_gradients(&gradients.collect::<Vec<_>>()).unwrap();
+        let gradients: Vec<_> = gradients.collect();
+        let expected = vec![Some(index as i64); parts.len()];
+        let is_made = match call {
+            None => self.step.apply_gradients(&gradients).map(|()| true),
+            Some(call) => self.step.apply_gradients_once(call, &expected, &gradients),
+        };
         if index % FLUSHES == FLUSHES - 1 {
             self.storage.flush().unwrap();
         }
+        is_made.unwrap()
     }
 
     pub fn read(&self) -> Found {

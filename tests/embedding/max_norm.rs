@@ -163,7 +163,7 @@ fn rows_do_not_depend_on_threads() {
 #[test]
 fn the_limit_is_stored_with_the_group() {
     let dir = tempfile::tempdir().unwrap();
-    let described = |storage: &Storage| storage.groups()[0].describe().unwrap().max_norm;
+    let described = |storage: &Storage| storage.describe_groups().unwrap()[0].max_norm;
     let storage = open(dir.path());
     drop(limited(&storage, 0, Some(0.1)));
     assert_eq!(described(&storage), Some(0.1));

@@ -35,7 +35,11 @@ fn train_until_killed(dir: &Path, text: &str) {
     write!(out, "\nopening\n").unwrap();
     let mut engine = Engine::open(dir, Opening { durability, cache_bytes, threads });
     for index in first.. {
-        engine.make(seed, index);
+        match threads {
+            // Two clients send these again.
+            2 => engine.send(seed, index),
+            _ => engine.make(seed, index),
+        }
         // This fails once the parent is gone.
         writeln!(out, "ack {index}").unwrap();
     }

@@ -55,15 +55,16 @@ const ROOMS: [(&str, &str); 28] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 61] = [
+const ENGINE: [(&str, &str); 64] = [
     (
         "rows/together",
         "mod pool rights rows rows/apply_gradients rows/change rows/clip rows/guards rows/members \
-         rows/norm rows/outcome rows/part rows/step_entry turns",
+         rows/norm rows/once rows/outcome rows/part rows/step_entry turns",
     ),
-    ("rows/few_together", "mod rights rows/few_held rows/members rows/step_entry"),
+    ("rows/few_together", "mod rights rows/few_held rows/members rows/once rows/step_entry"),
     ("rows/members", "rows rows/apply_gradients rows/batch rows/dedup rows/outcome"),
-    ("rows/step_entry", "mod rows rows/change rows/part"),
+    ("rows/step_entry", "mod rows rows/change rows/once rows/part"),
+    ("rows/once", "clients mod rights rows"),
     (
         "rows/apply_gradients",
         "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/norm \
@@ -83,11 +84,12 @@ const ENGINE: [(&str, &str); 61] = [
     ("replace_database", "database group journal_document mod names registry replay"),
     ("cut", "mod writer/round writer/signal"),
     ("prefetch", "mod rows"),
-    ("registry", "clears group mod names refusals"),
+    ("forget_client", "mod"),
+    ("registry", "clears clients group mod names refusals"),
     (
         "replay",
-        "group journal_document mod options row_rules rows rows/batch rows/clip rows/non_finite \
-         rows/part",
+        "clients group journal_document mod options row_rules rows rows/batch rows/clip \
+         rows/non_finite rows/part",
     ),
     ("rows/clear", "mod rows"),
     ("rows/insert", "mod rows"),
@@ -111,7 +113,7 @@ const ENGINE: [(&str, &str); 61] = [
     ("journal_document", "mod"),
     ("recover", "database mod"),
     ("refusals", "mod names"),
-    ("writer/round", "mod writer/row_file writer/shares writer/signal"),
+    ("writer/round", "clients group mod writer/row_file writer/shares writer/signal"),
     ("database", "expiry options"),
     (
         "rows/few_changes",
@@ -147,11 +149,12 @@ const ENGINE: [(&str, &str); 61] = [
     ("rows/part", "rows/run"),
     ("mod", "counters expiry group moment options pool writer/signal"),
     ("moment", "expiry"),
-    ("group", "clears rights"),
+    ("group", "clears clients rights"),
+    ("clients", "expiry"),
     ("rights", "turns"),
 ];
 /// The same for the storage.
-const STORAGE: [(&str, &str); 48] = [
+const STORAGE: [(&str, &str); 49] = [
     ("checkpoint", "checkpoint/id checkpoint/list mod"),
     ("checkpoint/load", "checkpoint/list checkpoint/swap directory filters mod open scan/check"),
     ("dump", "dump/bases dump/select mod scan scan/page"),
@@ -171,6 +174,7 @@ const STORAGE: [(&str, &str); 48] = [
     ("describe", "mod"),
     ("filters/waiting", "filters filters/list filters/taking mod"),
     ("flush", "mod"),
+    ("forget_client", "mod"),
     ("fuzzing", "checkpoint/list dump/bases mod"),
     ("groups", "mod"),
     ("import", "import/options import/rows import/source import/survey mod"),

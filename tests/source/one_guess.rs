@@ -34,7 +34,7 @@ const NOUNS: [&str; 24] = [
 
 /// Where a function of a storage or embedding is at work, from src on, if no file has its verb's
 /// name.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     ("damo_storage_new", "storage/open.rs"),
     ("damo_storage_free", "storage/mod.rs"),
     ("damo_storage_load_from_checkpoint", "storage/checkpoint/load.rs"),
@@ -49,6 +49,8 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("damo_embedding_step", "embedding/step.rs"),
     ("damo_embedding_set_filter", "embedding/admission.rs"),
     ("damo_embedding_prefetch", "engine/prefetch.rs"),
+    ("damo_embedding_lookup_at", "engine/rows/once.rs"),
+    ("damo_embedding_apply_gradients_once", "engine/rows/once.rs"),
 ];
 
 struct Source {

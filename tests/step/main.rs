@@ -7,6 +7,7 @@ mod common;
 mod damaged;
 mod equal;
 mod non_finite;
+mod once;
 mod refused;
 mod whole;
 

@@ -1,5 +1,5 @@
-//! Campaigns that attack storages: kills, kills of steps over many groups, power cuts, histories in
-//! which rows expire and the clock jumps, corruption, errors of system calls, limits.
+//! Campaigns that attack storages: kills, kills of steps over many groups, also of steps that are
+//! sent again, power cuts, histories in which rows expire and the clock jumps, corruption, errors of system calls, limits.
 //! Whatever is left is opened and compared, row by row, with a model of what docs/durability.md
 //! promises.
 //!
@@ -35,6 +35,7 @@ mod limits;
 mod model;
 mod options;
 mod power;
+mod retries;
 mod scenes;
 mod script;
 mod sessions;
@@ -55,7 +56,7 @@ use control::Control;
 use lanes::Campaign;
 use options::Options;
 
-static CAMPAIGNS: [Campaign; 7] = [
+static CAMPAIGNS: [Campaign; 8] = [
     Campaign {
         name: "kills",
         exhaustive: kills::exhaustive,
@@ -67,6 +68,12 @@ static CAMPAIGNS: [Campaign; 7] = [
         exhaustive: steps::exhaustive,
         trial: steps::trial,
         repeat: steps::repeat,
+    },
+    Campaign {
+        name: "retries",
+        exhaustive: retries::exhaustive,
+        trial: retries::trial,
+        repeat: retries::repeat,
     },
     Campaign {
         name: "power",

@@ -27,12 +27,13 @@ pub struct Options {
     pub is_once: bool,
 }
 
-pub const CAMPAIGNS: [&str; 7] =
-    ["kills", "steps", "power", "histories", "corruption", "errors", "limits"];
+pub const CAMPAIGNS: [&str; 8] =
+    ["kills", "steps", "retries", "power", "histories", "corruption", "errors", "limits"];
 /// Of the three minutes that `--quick` takes, in seconds.
-const QUICK: [(&str, u64); 7] = [
+const QUICK: [(&str, u64); 8] = [
     ("kills", 30),
     ("steps", 10),
+    ("retries", 10),
     ("power", 25),
     ("histories", 30),
     ("corruption", 35),

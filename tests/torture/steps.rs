@@ -62,12 +62,12 @@ pub fn new_dir(lane: &Lane) -> PathBuf {
     dir
 }
 
-fn plan(nth: i64, part: u32) -> Plan {
+pub fn plan(nth: i64, part: u32) -> Plan {
     Plan { fate: Fate::Kill, kinds: CHANGES, nth, again: 0, part }
 }
 
 /// The smallest cache: rows are written and read all the time.
-fn smallest(durability: &'static str) -> Opening {
+pub fn smallest(durability: &'static str) -> Opening {
     Opening { durability, cache_bytes: 64 << 10, threads: 2 }
 }
 

@@ -1,7 +1,7 @@
 //! `damo groups`: what each group was last opened with.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use damo::storage::{GroupDescription, Recipe};
+use damo::storage::{ClientDescription, GroupDescription, Recipe};
 use serde::Serialize;
 use serde_json::json;
 
@@ -26,9 +26,8 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     } else {
         None
     };
-    let (mut objects, mut lines) = (Vec::new(), Vec::new());
-    for group in storage.groups() {
-        let group = group.describe()?;
+    let (mut objects, mut lines, mut clients) = (Vec::new(), Vec::new(), Vec::new());
+    for group in storage.describe_groups()? {
         let rows = rows_of.as_ref().map(|rows_of| rows_of.get(&group.group).copied().unwrap_or(0));
         let mut line = vec![
             group.group.to_string(),
@@ -42,6 +41,11 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         line.push(named(&group.initializer));
         line.push(group.scheduler.as_ref().map_or("-".to_owned(), named));
         lines.push(line);
+        clients.extend(group.clients.iter().map(|client| {
+            let ClientDescription { client, sequence, time } = client;
+            [group.group.to_string(), client.to_string(), sequence.to_string(), time.to_string()]
+                .to_vec()
+        }));
         objects.push(Counted { group, rows });
     }
     if output.is_json() {
@@ -53,7 +57,14 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         headings.push(number("rows"));
     }
     headings.extend([text("optimizer"), text("initializer"), text("scheduler")]);
-    output.columns(&headings, &lines)
+    output.columns(&headings, &lines)?;
+    if clients.is_empty() {
+        return Ok(());
+    }
+    // Callers that number their calls.
+    output.line("")?;
+    let headings = [number("group"), number("client"), number("sequence"), number("time (ms)")];
+    output.columns(&headings, &clients)
 }
 
 /// A group as it is printed for scripts.

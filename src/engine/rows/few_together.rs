@@ -6,6 +6,7 @@
 
 use super::few_held::Held;
 use super::members::Member;
+use super::once::Once;
 use super::step_entry::Entry;
 use crate::cache::Row;
 use crate::engine::Engine;
@@ -28,11 +29,15 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::apply_together`].
-    pub(super) fn step_few_together(&self, members: &[Member<'_>]) -> Result<bool> {
+    pub(super) fn step_few_together(
+        &self,
+        members: &[Member<'_>],
+        once: Option<&Once>,
+    ) -> Result<bool> {
         self.wait_for_journal()?;
         self.wait_for_kept()?;
         let groups = members.iter().map(|member| (member.of.table, &*member.dedup.parts));
-        let entry = Entry::new(self, groups)?;
+        let entry = Entry::new(self, groups, once)?;
         // Copied by this thread alone: others may be waiting for rows that it holds.
         let payload = self.journal().map(|_| Payload::new(&entry.pieces));
         let mut besides = room_for(members.len())?;
@@ -86,7 +91,8 @@ impl Engine {
                 return Ok(false);
             }
         }
-        let (stamp, changes, ()) = self.begin_in_order(entry, payload, || orders.clear())?;
+        let begun = self.begin_in_order(entry, payload, || orders.clear())?;
+        let Some((stamp, changes, ())) = begun else { return Ok(false) };
         let mut left = &mut rows[..];
         for ((member, part), change) in members.iter().zip(parts()).zip(changes) {
             let (of_part, others) = left.split_at_mut(part.keys.len());

@@ -14,12 +14,16 @@ pub enum Applied {
     Done(Option<f64>),
     /// It had wrong gradients, and was skipped. Nothing has changed.
     Skipped,
+    /// It is stored already, or a later call of its client. Nothing has changed.
+    Stored,
 }
 
 /// Why a call ends before it changes rows.
 pub(super) enum Stop {
     /// It has wrong gradients, and such calls are skipped.
     Skip,
+    /// It is stored already.
+    Stored,
     Error(Error),
 }
 
@@ -41,6 +45,7 @@ impl Stop {
     pub(super) fn into_error(self) -> Error {
         match self {
             Stop::Skip => Error::bug("a call was skipped that changes no rows"),
+            Stop::Stored => Error::bug("a call is stored that changes no rows"),
             Stop::Error(error) => error,
         }
     }
@@ -61,6 +66,7 @@ pub(super) fn applied(engine: &Engine, outcome: OrStop<Option<f64>>) -> Result<A
             engine.counters.own().steps_skipped.fetch_add(1, Ordering::Relaxed);
             Ok(Applied::Skipped)
         }
+        Err(Stop::Stored) => Ok(Applied::Stored),
         Err(Stop::Error(error)) => Err(error),
     }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::IoSlice;
 
 use super::change::{Change, Stamp};
+use super::once::Once;
 use super::part::Part;
 use super::{OpenGroup, Origin};
 use crate::engine::Engine;
@@ -14,19 +15,29 @@ use crate::memory::room_for;
 impl Engine {
     /// Gives the call its sequence number, its global steps, and its place in the journal, while
     /// the groups' orders are locked. Calls `unlock` once, which unlocks them; then the entry is
-    /// copied.
+    /// copied. None if it is a call of a client that seems to be stored.
+    ///
+    /// # Errors
+    /// `STEP_MISMATCH` for a group that has another step than was expected; `IO`, `OUT_OF_MEMORY`.
     pub(super) fn begin_in_order<T>(
         &self,
         entry: &Entry<'_>,
         payload: Option<&Payload<'_>>,
         mut unlock: impl FnMut() -> T,
-    ) -> Result<(Stamp<'_>, Vec<Change>, T)> {
+    ) -> Result<Option<(Stamp<'_>, Vec<Change>, T)>> {
         let moment = self.moment();
-        let (kind, time) = (CallKind::Step, moment.now);
+        let (once, time) = (entry.once, moment.now);
+        let kind = if once.is_some() { CallKind::Once } else { CallKind::Step };
         let head = Head { kind, group: 0, config: 0, step: 0, time, rate: 0.0 };
         loop {
-            let next = NextSteps::new(&entry.tables)?;
-            let section_table = encode_sections(&entry.sections(&next.changes)?)?;
+            if let Some(once) = once
+                && !once.check(&entry.tables, time)?
+            {
+                return Ok(None);
+            }
+            let next = NextSteps::new(&entry.tables, once)?;
+            let sections = entry.sections(&next.changes)?;
+            let section_table = encode_sections(once.map(Once::token), &sections)?;
             let front = payload.map(|payload| payload.behind(&section_table, &entry.configs));
             let (seqno, begun) = match self.journal().zip(front.as_ref()) {
                 None => {
@@ -42,11 +53,14 @@ impl Engine {
                     }
                 },
             };
+            if let Some(once) = once {
+                once.note(&entry.tables, time, seqno);
+            }
             let unlocked = unlock();
             if let Some((journal, begun)) = begun {
                 journal.finish(begun, &next)?;
             }
-            return Ok((Stamp { time, seqno, moment }, next.changes, unlocked));
+            return Ok(Some((Stamp { time, seqno, moment }, next.changes, unlocked)));
         }
     }
 }
@@ -62,12 +76,15 @@ pub(super) struct Entry<'p> {
     pub(super) shards: Vec<u64>,
     /// The keys of all groups, then their floats.
     pub(super) pieces: Vec<IoSlice<'p>>,
+    /// The client that the call is of, if it is of one.
+    once: Option<&'p Once>,
 }
 
 impl<'p> Entry<'p> {
     pub(super) fn new(
         engine: &Engine,
         groups: impl Iterator<Item = (&'p OpenGroup, &'p [Part])> + Clone,
+        once: Option<&'p Once>,
     ) -> Result<Entry<'p>> {
         let count = groups.clone().count();
         let mut entry = Entry {
@@ -76,6 +93,7 @@ impl<'p> Entry<'p> {
             lens: room_for(count)?,
             shards: room_for(count)?,
             pieces: Vec::new(),
+            once,
         };
         let parts = || groups.clone().flat_map(|(_, parts)| parts);
         for (group, parts) in groups.clone() {
@@ -116,17 +134,18 @@ impl<'p> Entry<'p> {
 struct NextSteps<'a> {
     tables: &'a [&'a OpenGroup],
     changes: Vec<Change>,
+    once: Option<&'a Once>,
     /// A call that had taken a step before has failed since: these steps are no longer the next.
     are_stale: Cell<bool>,
 }
 
 impl<'a> NextSteps<'a> {
-    fn new(tables: &'a [&'a OpenGroup]) -> Result<NextSteps<'a>> {
+    fn new(tables: &'a [&'a OpenGroup], once: Option<&'a Once>) -> Result<NextSteps<'a>> {
         let mut changes = room_for(tables.len())?;
         for table in tables {
             changes.push(table.next_step(Origin::Call)?);
         }
-        Ok(NextSteps { tables, changes, are_stale: Cell::new(false) })
+        Ok(NextSteps { tables, changes, once, are_stale: Cell::new(false) })
     }
 }
 
@@ -146,6 +165,9 @@ impl InOrder for NextSteps<'_> {
     fn take_back(&self) {
         for (table, change) in self.tables.iter().zip(&self.changes) {
             table.group.rights.take_step_back(change.step);
+        }
+        if let Some(once) = self.once {
+            once.take_back(self.tables);
         }
     }
 }

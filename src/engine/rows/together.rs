@@ -14,6 +14,7 @@ use super::clip::Clip;
 use super::guards::Pinned;
 use super::members::{Member, OfGroup};
 use super::norm::scale;
+use super::once::Once;
 use super::outcome::{Applied, OrStop, Stop, applied};
 use super::part::Part;
 use super::step_entry::Entry;
@@ -55,7 +56,8 @@ impl Found<'_> {
 enum Tried {
     /// With the norm of all gradients, if there is a limit for it.
     Done(Option<f64>),
-    /// Rows were inserted or deleted meanwhile, or too many calls are under way.
+    /// Rows were inserted or deleted meanwhile, or too many calls are under way. Or the call seems
+    /// to be stored.
     Again,
 }
 
@@ -67,21 +69,40 @@ impl Engine {
     /// Returns the norm of all gradients, if `clip` has a limit for it.
     ///
     /// # Errors
-    /// As there; of several errors that of the first group. Nothing has changed.
-    pub(crate) fn apply_together(&self, groups: &[OfGroup<'_>], clip: &Clip) -> Result<Applied> {
+    /// As there; of several errors that of the first group; those of [`Once`]. Nothing has changed.
+    pub(crate) fn apply_together(
+        &self,
+        groups: &[OfGroup<'_>],
+        clip: &Clip,
+        once: Option<&Once>,
+    ) -> Result<Applied> {
         if let [OfGroup { table, gradients, held_back }] = groups
             && held_back.is_empty()
             && clip.is_none()
+            && once.is_none()
         {
             return table.apply_gradients(self, *gradients);
         }
         if groups.is_empty() {
             return Ok(Applied::Done(clip.norm.map(|_| 0.0)));
         }
-        applied(self, self.step_together(groups, clip))
+        applied(self, self.step_together(groups, clip, once))
     }
 
-    fn step_together(&self, groups: &[OfGroup<'_>], clip: &Clip) -> OrStop<Option<f64>> {
+    /// Ends the call if it is stored already.
+    fn check_not_stored(&self, groups: &[OfGroup<'_>], once: Option<&Once>) -> OrStop<()> {
+        let Some(once) = once else { return Ok(()) };
+        let tables: Vec<_> = groups.iter().map(|of| of.table).collect();
+        if once.is_stored(self, &tables)? { Err(Stop::Stored) } else { Ok(()) }
+    }
+
+    fn step_together(
+        &self,
+        groups: &[OfGroup<'_>],
+        clip: &Clip,
+        once: Option<&Once>,
+    ) -> OrStop<Option<f64>> {
+        self.check_not_stored(groups, once)?;
         debug_assert!(groups.is_sorted_by(|a, b| a.table.group.id() < b.table.group.id()));
         let mut members = room_for(groups.len())?;
         members.extend(groups.iter().map(|of| Member {
@@ -98,15 +119,16 @@ impl Engine {
         let norm = loop {
             if tries == 0 && self.are_few(&members, keys) {
                 let norm = self.clip(&mut members, keys, clip)?;
-                if self.step_few_together(&members)? {
+                if self.step_few_together(&members, once)? {
                     break norm;
                 }
                 self.merge_again(&mut members, keys, clip)?;
             }
-            match self.try_together(&mut members, keys, (clip, tries >= ATTEMPTS))? {
+            match self.try_together(&mut members, keys, (clip, tries >= ATTEMPTS), once)? {
                 Tried::Done(norm) => break norm,
                 Tried::Again => tries += 1,
             }
+            self.check_not_stored(groups, once)?;
             std::thread::yield_now();
             self.merge_again(&mut members, keys, clip)?;
         };
@@ -173,6 +195,7 @@ impl Engine {
         members: &mut [Member<'_>],
         keys: usize,
         (clip, alone): (&Clip, bool),
+        once: Option<&Once>,
     ) -> OrStop<Tried> {
         let mut rights = room_for(members.len())?;
         for member in &*members {
@@ -206,7 +229,8 @@ impl Engine {
         pinned.extend(found.into_iter().filter_map(|found| found.pinned));
         self.wait_for_journal()?;
         self.wait_for_kept()?;
-        let entry = Entry::new(self, pinned.iter().map(|pinned| (pinned.group, &*pinned.parts)))?;
+        let groups = pinned.iter().map(|pinned| (pinned.group, &*pinned.parts));
+        let entry = Entry::new(self, groups, once)?;
         let payload = self.journal().map(|_| Payload::shared(&entry.pieces, &self.pool));
         let work = Work::new(&pinned)?;
 
@@ -247,7 +271,8 @@ impl Engine {
     }
 
     /// Gives the call its sequence number, its global steps, its place in the journal, and its
-    /// tickets. None if rows may have been inserted or deleted since `memberships` were read.
+    /// tickets. None if rows may have been inserted or deleted since `memberships` were read, and if
+    /// the call seems to be stored.
     fn begin<'a>(
         &'a self,
         rights: &'a [Right<'a>],
@@ -270,8 +295,8 @@ impl Engine {
             orders.clear();
             std::mem::take(&mut turns)
         };
-        let (stamp, changes, turns) = self.begin_in_order(entry, payload, draw)?;
-        Ok(Some(Started { stamp, changes, turns }))
+        let begun = self.begin_in_order(entry, payload, draw)?;
+        Ok(begun.map(|(stamp, changes, turns)| Started { stamp, changes, turns }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A write-back round: brings changed rows to disk, as SST files that several threads write.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
@@ -8,6 +9,8 @@ use super::row_file::RowFile;
 use super::shares::{Share, Shares};
 use super::signal::Scope;
 use crate::engine::Engine;
+use crate::engine::clients::{self, Unsaved};
+use crate::engine::group::Group;
 use crate::error::{Error, Result};
 use crate::file_size_limit::block;
 use crate::locks::Mutex;
@@ -35,6 +38,29 @@ pub(in crate::engine) fn threads_for(engine: &Engine, is_waited_for: bool) -> us
     wanted.clamp(1, MAX_THREADS)
 }
 
+/// What the documents of a group are to say, as of the moment of a round or a cut.
+pub(in crate::engine) struct Described {
+    group: Arc<Group>,
+    step: i64,
+    clients: Vec<Unsaved>,
+}
+
+impl Engine {
+    /// What the groups' documents are to say. Call it between calls: a step that is read at another
+    /// time may be that of a call that is not in the journal yet.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(in crate::engine) fn describe_groups(&self) -> Result<Vec<Described>> {
+        let now = self.now_ms();
+        let describe = |group: Arc<Group>| {
+            let (step, clients) = (group.step(), group.clients.unsaved(now)?);
+            Ok(Described { group, step, clients })
+        };
+        self.groups().into_iter().map(describe).collect()
+    }
+}
+
 pub(in crate::engine) struct Round<'a> {
     engine: &'a Engine,
     rocks: &'a Rocks,
@@ -59,15 +85,17 @@ impl<'a> Round<'a> {
     /// `IO`, `OUT_OF_MEMORY`, `EXITING`. Rows that were not written are still dirty.
     pub(crate) fn run(self) -> Result<()> {
         self.engine.write_clears(self.rocks)?;
-        let (moment, steps) = {
+        let (moment, described) = {
             // Calls in the closed part of the journal may still be changing rows; this waits for
             // them. Later calls are in the next part.
             let _between_calls = self.engine.stepping.write();
-            // A step that is read later may be that of a call that is not in the journal yet.
-            let groups = self.engine.groups();
-            let steps: Vec<_> = groups.iter().map(|group| (group.id(), group.step())).collect();
-            let moment = if self.scope == Scope::All { self.engine.end_of_calls()? } else { None };
-            (moment, steps)
+            match self.scope == Scope::All {
+                false => (None, Vec::new()),
+                true => {
+                    let described = self.engine.describe_groups()?;
+                    (self.engine.end_of_calls()?, described)
+                }
+            }
         };
         self.wait_for_merges()?;
         self.write_rows()?;
@@ -78,7 +106,7 @@ impl<'a> Round<'a> {
         // kept.
         let groups = self.engine.groups();
         groups.iter().try_for_each(|group| group.check_not_poisoned())?;
-        self.write_documents(moment, &steps)
+        self.write_documents(moment, &described)
     }
 
     /// Writes the rows of the scope.
@@ -161,24 +189,29 @@ impl<'a> Round<'a> {
         cold.len() * 4 >= dirty
     }
 
-    /// Writes the documents: the steps, the sequence number up to which everything is on disk, and
-    /// its time. Drops the journal up to there.
+    /// Writes the documents: the steps and clients, the sequence number up to which everything is
+    /// on disk, and its time. Drops the journal up to there.
     pub(in crate::engine) fn write_documents(
         &self,
         moment: Option<(Seqno, u64)>,
-        steps: &[(u16, i64)],
+        described: &[Described],
     ) -> Result<()> {
         let mut batch = Batch::default();
-        for (group, step) in steps {
-            batch.put_meta(of_group(STEP, *group), step.to_le_bytes().to_vec());
+        for Described { group, step, clients } in described {
+            batch.put_meta(of_group(STEP, group.id()), step.to_le_bytes().to_vec());
+            clients::put(&mut batch, group.id(), clients);
         }
+        let set_saved = || described.iter().for_each(|of| of.group.clients.set_saved(&of.clients));
         self.rocks.note_last(self.engine.last_seqno());
         // During replay there is no moment: the old journal is still needed, and its document must
         // stay.
-        let Some((through, time)) = moment else { return self.rocks.write(batch) };
+        let Some((through, time)) = moment else {
+            return self.rocks.write(batch).inspect(|()| set_saved());
+        };
         self.rocks.write_unlisted(batch)?;
         let journal = self.engine.journal();
         self.engine.write_journal_document_through(through, journal.is_some())?;
+        set_saved();
         self.engine.settle(time, through);
         journal.map_or(Ok(()), |journal| journal.drop_through(through))
     }

@@ -24,12 +24,18 @@ mod step;
 mod set_filter;
 mod set_step;
 
+mod lookup_at;
+
+mod apply_gradients_once;
+
 use std::sync::Arc;
 
 use super::{arguments, damo_initializer, damo_optimizer, damo_params, damo_storage, guard};
 use crate::embedding::Embedding;
+use crate::error::{Error, Result};
 
 pub use apply_gradients::*;
+pub use apply_gradients_once::*;
 pub use begin_lookup::*;
 pub use clear::*;
 pub use delete::*;
@@ -38,6 +44,7 @@ pub use group::*;
 pub use insert::*;
 pub use insert_records::*;
 pub use lookup::*;
+pub use lookup_at::*;
 pub use lookup_counted::*;
 pub use peek::*;
 pub use prefetch::*;
@@ -59,6 +66,9 @@ pub struct damo_embedding {
 ///
 /// A name that no group has gets the lowest free number.
 pub const DAMO_GROUP_BY_NAME: u32 = 4_294_967_294;
+
+/// As a global step that a call expects: any step will do.
+pub const DAMO_ANY_STEP: i64 = 9_223_372_036_854_775_807;
 
 /// Opens a group of a storage, and registers it if it is new. Free it with damo_embedding_free.
 ///
@@ -143,4 +153,15 @@ pub unsafe extern "C" fn damo_embedding_new(
 pub unsafe extern "C" fn damo_embedding_free(embedding: *mut damo_embedding) {
     // SAFETY: the contract of `arguments`.
     unsafe { guard::free(embedding) }
+}
+
+/// A global step that a call expects; None for any. `name` is the argument's.
+pub(super) fn expected_step(step: i64, name: &str) -> Result<Option<i64>> {
+    match step {
+        DAMO_ANY_STEP => Ok(None),
+        0.. => Ok(Some(step)),
+        _ => Err(Error::invalid(format!(
+            "{name} is {step}; a number >= 0, or DAMO_ANY_STEP, is needed"
+        ))),
+    }
 }

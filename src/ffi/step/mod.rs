@@ -13,8 +13,13 @@ mod apply_gradients;
 mod gradient_norm;
 mod skipped;
 
+mod lookup_at;
+
+mod apply_gradients_once;
+
 mod clear;
 
+use super::embedding::expected_step;
 use super::{arguments, damo_params, damo_storage, guard};
 use crate::error::{Error, Result};
 use crate::kernels::{Rows, RowsMut};
@@ -25,9 +30,11 @@ pub use add_bags::*;
 pub use add_keys::*;
 pub use add_keys_counted::*;
 pub use apply_gradients::*;
+pub use apply_gradients_once::*;
 pub use clear::*;
 pub use gradient_norm::*;
 pub use lookup::*;
+pub use lookup_at::*;
 pub use peek::*;
 pub use skipped::*;
 
@@ -153,6 +160,25 @@ unsafe fn gradients<'a>(step: &Step, given: &[damo_rows]) -> Result<Vec<Rows<'a>
         unsafe { arguments::rows((floats, rows.floats_len), (dim, rows.stride), &name) }
     });
     gradients.collect()
+}
+
+/// The global steps that are expected of the parts' groups; none for NULL. `name` is what the list
+/// is called.
+///
+/// # Safety
+/// As [`outputs`].
+unsafe fn expected_steps(
+    steps: *const i64,
+    parts_len: usize,
+    name: &str,
+) -> Result<Vec<Option<i64>>> {
+    if steps.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the caller's promise.
+    let steps = unsafe { arguments::slice(steps, parts_len, name) }?;
+    let read = |(part, step): (usize, &i64)| expected_step(*step, &format!("{name}[{part}]"));
+    steps.iter().enumerate().map(read).collect()
 }
 
 /// Where the rows of a part lie.

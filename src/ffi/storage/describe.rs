@@ -27,6 +27,9 @@ use crate::ffi::{arguments, guard};
 ///                   - optimizer, initializer, scheduler (or null): what the group was last opened
 ///                     with, each an object of name and params
 ///                   - max_norm: the option that the group was last opened with, or null
+///                   - clients: a list of those that are not forgotten, each an object of client,
+///                     sequence, and time (of its latest call, milliseconds since 1970). See
+///                     damo_embedding_apply_gradients_once
 /// ```
 ///
 /// - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then

@@ -7,6 +7,7 @@ mod set_executor;
 
 mod compact;
 mod describe;
+mod forget_client;
 mod row_count;
 mod stat;
 mod verify;
@@ -35,6 +36,7 @@ pub use describe::*;
 pub use dump::*;
 pub use dump_with_progress::*;
 pub use flush::*;
+pub use forget_client::*;
 pub use import::*;
 pub use import_counted::*;
 pub use import_report::*;

@@ -7,6 +7,8 @@ use super::*;
 pub(super) struct Found {
     configs: Vec<(u16, u32)>,
     pub(super) calls: Vec<Call>,
+    /// The group, the client and its sequence; none where it was forgotten.
+    pub(super) clients: Vec<(u16, u64, Option<u64>)>,
 }
 
 pub(super) type Call = (u64, u16, i64, f64, Vec<i64>, Vec<f32>);
@@ -34,6 +36,17 @@ impl Replay for Found {
     fn segment(&mut self) {
         self.configs.clear();
     }
+
+    fn once(&mut self, seqno: Seqno, group: u16, token: Token, time: u64) {
+        let Token { client, sequence } = token;
+        let call = self.calls.last().unwrap();
+        assert_eq!((call.0, call.1, time), (seqno.get(), group, 2));
+        self.clients.push((group, client, Some(sequence)));
+    }
+
+    fn forget(&mut self, _: Seqno, group: u16, client: u64) {
+        self.clients.push((group, client, None));
+    }
 }
 
 /// Appends a step of groups with so many keys each, and tells what is to be read back.
@@ -41,9 +54,33 @@ pub(super) fn step(journal: &Journal, groups: &[(u16, usize)], found: &mut Found
     with_step(journal, groups, found, |head, payload| journal.append(head, payload))
 }
 
+/// As [`step`], of a client.
+pub(super) fn once(
+    journal: &Journal,
+    token: Token,
+    groups: &[(u16, usize)],
+    found: &mut Found,
+) -> Result<()> {
+    let append = |head: &Head, payload: &Payload<'_>| journal.append(head, payload);
+    with_token(journal, Some(token), groups, found, append)?;
+    let groups = groups.iter().map(|(group, _)| (*group, token.client, Some(token.sequence)));
+    found.clients.extend(groups);
+    Ok(())
+}
+
 /// As [`step`], where `append` makes the call.
 pub(super) fn with_step(
     journal: &Journal,
+    groups: &[(u16, usize)],
+    found: &mut Found,
+    append: impl FnOnce(&Head, &Payload<'_>) -> Result<Seqno>,
+) -> Result<()> {
+    with_token(journal, None, groups, found, append)
+}
+
+fn with_token(
+    journal: &Journal,
+    token: Option<Token>,
     groups: &[(u16, usize)],
     found: &mut Found,
     append: impl FnOnce(&Head, &Payload<'_>) -> Result<Seqno>,
@@ -63,12 +100,13 @@ pub(super) fn with_step(
     let floats = calls.iter().map(|call| IoSlice::new(bytemuck::cast_slice(&call.4)));
     let pieces: Vec<_> = keys.chain(floats).filter(|piece| !piece.is_empty()).collect();
     let (table, configs) = (
-        encode_sections(&sections)?,
+        encode_sections(token, &sections)?,
         sections.iter().map(|section| section.config).collect::<Vec<_>>(),
     );
     let payload = Payload::new(&pieces);
     let payload = payload.behind(&table, &configs);
-    let head = Head { kind: CallKind::Step, group: 0, config: 0, step: 0, time: 2, rate: 0.0 };
+    let kind = if token.is_some() { CallKind::Once } else { CallKind::Step };
+    let head = Head { kind, group: 0, config: 0, step: 0, time: 2, rate: 0.0 };
     let seqno = append(&head, &payload)?.get();
     found.calls.extend(
         calls
@@ -112,19 +150,25 @@ fn steps_come_back_group_by_group_in_every_segment() {
 
 #[test]
 fn a_step_that_is_cut_off_is_not_there_at_all() {
+    check_damage(|journal, groups| step(journal, groups, &mut Found::default()).unwrap());
+}
+
+/// Of the step that this appends, every byte is cut off and flipped in turn.
+pub(super) fn check_damage(append: fn(&Journal, &[(u16, usize)])) {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::start_written(dir.path(), Seqno::NONE).unwrap();
     let mut expected = Found::default();
     step(&journal, &[(1, 2), (3, 1)], &mut expected).unwrap();
     let path = paths(dir.path()).remove(0);
     let whole = fs::read(&path).unwrap().len();
-    step(&journal, &[(1, 1), (2, 2), (3, 3)], &mut Found::default()).unwrap();
+    append(&journal, &[(1, 1), (2, 2), (3, 3)]);
     let bytes = fs::read(&path).unwrap();
     for len in whole..bytes.len() {
         fs::write(&path, &bytes[..len]).unwrap();
         let mut found = Found::default();
         assert_eq!(read_all(dir.path(), Seqno::NONE, false, &mut found).unwrap(), Seqno::new(1));
         assert!(found.calls == expected.calls, "{len} of {}", bytes.len());
+        assert_eq!(found.clients, []);
     }
     // Every flipped byte is found, and nothing of the step is handed over.
     for at in whole..bytes.len() {
@@ -135,6 +179,7 @@ fn a_step_that_is_cut_off_is_not_there_at_all() {
         let error = read_all(dir.path(), Seqno::NONE, false, &mut found).unwrap_err();
         assert_eq!(error.status(), Status::Corruption, "{error}");
         assert!(found.calls == expected.calls, "byte {at}");
+        assert_eq!(found.clients, []);
     }
 }
 
@@ -151,7 +196,7 @@ fn a_step_of_another_shape_is_refused_whole() {
             IoSlice::new(bytemuck::cast_slice(&keys)),
             IoSlice::new(bytemuck::cast_slice(&floats)),
         ];
-        let (table, payload) = (encode_sections(&sections).unwrap(), Payload::new(&pieces));
+        let (table, payload) = (encode_sections(None, &sections).unwrap(), Payload::new(&pieces));
         let configs = [config];
         let payload = payload.behind(&table, &configs);
         let head = Head { kind: CallKind::Step, group: 0, config: 0, step: 0, time: 2, rate: 0.0 };

@@ -16,7 +16,7 @@ use crate::engine::group::GroupConfig;
 use crate::engine::journal_document::JournalDocument;
 use crate::engine::replay::OpenGroups;
 use crate::error::{Result, Status};
-use crate::journal::{self, CallKind, Head, Replay};
+use crate::journal::{self, CallKind, Head, Replay, Token};
 use crate::rocks::key;
 use crate::seqno::Seqno;
 
@@ -249,6 +249,18 @@ impl Replay for Calls<'_> {
         let outcome = work();
         self.applied += u64::from(is_new);
         outcome.inspect_err(|error| self.failure = Some(error.clone()))
+    }
+
+    fn once(&mut self, seqno: Seqno, group: u16, token: Token, time: u64) {
+        if !self.has_stopped {
+            self.open_groups.once(seqno, group, token, time);
+        }
+    }
+
+    fn forget(&mut self, seqno: Seqno, group: u16, client: u64) {
+        if !self.has_stopped {
+            self.open_groups.forget(seqno, group, client);
+        }
     }
 }
 

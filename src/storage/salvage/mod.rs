@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering;
 use super::checkpoint::swap;
 use super::directory;
 use crate::engine::Engine;
+use crate::engine::clients::read_document;
 use crate::engine::group::Group;
 use crate::engine::group::GroupConfig;
 use crate::engine::journal_document::JournalDocument;
@@ -30,7 +31,7 @@ use crate::error::{Error, Result, Status};
 use crate::files::folder::parent;
 use crate::files::publish::{check_absent, publish_new};
 use crate::files::regular::check_no_shortage;
-use crate::rocks::documents::{self, CLEARED, GROUP, NAME, STEP, of_group};
+use crate::rocks::documents::{self, CLEARED, CLIENT, GROUP, NAME, STEP, of_group};
 use crate::rocks::{Batch, Inventory, Wreck, check_not_predecessor};
 use crate::seqno::Seqno;
 use calls::Known;
@@ -185,6 +186,16 @@ fn write_groups(
             salvaged.tell(format!(
                 "the description of group {number} is lost; the one in {used} is used"
             ))?;
+        }
+    }
+    for (key, value) in documents {
+        let Some(rest) = key.strip_prefix(CLIENT) else { continue };
+        match read_document(rest, value) {
+            Some((group, ..)) if configs.contains_key(&group) => {
+                batch.put_meta(key.clone(), value.clone());
+            }
+            Some(_) => {}
+            None => salvaged.tell(format!("the record of client {rest} is damaged"))?,
         }
     }
     let rocks = engine.rocks()?;

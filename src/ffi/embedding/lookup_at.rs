@@ -1,0 +1,48 @@
+//! `damo_embedding_lookup_at`: the weights of a batch, at the global step that the caller expects.
+
+use super::{damo_embedding, expected_step};
+use crate::error::damo_status;
+use crate::ffi::{arguments, guard};
+
+/// As damo_embedding_lookup, when the group's global step is step. For callers that send calls
+/// again, see damo_embedding_apply_gradients_once.
+///
+/// - step: a number >= 0; or DAMO_ANY_STEP, which makes this damo_embedding_lookup.
+/// - the others: as in damo_embedding_lookup.
+///
+/// The rows are then all of that step: no call changes the group meanwhile. Calls that want to, and
+/// other such lookups of the group, wait.
+///
+/// Errors: as damo_embedding_lookup, and
+/// - STEP_MISMATCH: the group has another global step (the message has it). Nothing is written.
+/// - INVALID_ARGUMENT: a step that is negative. Nothing is written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_embedding_lookup_at(
+    embedding: *const damo_embedding,
+    step: i64,
+    keys: *const i64,
+    keys_len: usize,
+    weights: *mut f32,
+    weights_len: usize,
+) -> damo_status {
+    guard::status("damo_embedding_lookup_at", || {
+        // SAFETY: the contract of `arguments`.
+        let embedding = unsafe { arguments::handle(embedding, "embedding") }?;
+        embedding.inner.check_floats("weights", weights_len, keys_len)?;
+        arguments::check_apart(
+            (keys, keys_len, "keys"),
+            (weights.cast_const(), weights_len, "weights"),
+        )?;
+        // SAFETY: the contract of `arguments`.
+        let (keys, weights) = unsafe {
+            (
+                arguments::slice(keys, keys_len, "keys")?,
+                arguments::slice_mut(weights, weights_len, "weights")?,
+            )
+        };
+        match expected_step(step, "step")? {
+            Some(step) => embedding.inner.lookup_at(step, keys, weights),
+            None => embedding.inner.lookup(keys, weights),
+        }
+    })
+}
