@@ -132,6 +132,11 @@
 #define DAMO_GROUP_BY_NAME 4294967294
 
 /**
+ * As a global step that a call expects: any step will do.
+ */
+#define DAMO_ANY_STEP 9223372036854775807
+
+/**
  * As a group: all groups.
  */
 #define DAMO_ALL_GROUPS 4294967295
@@ -205,6 +210,10 @@ typedef enum {
    * The caller's progress function ended the call.
    */
   DAMO_STATUS_CANCELLED = 13,
+  /**
+   * A group's global step is not the one that the call expects. Nothing was done.
+   */
+  DAMO_STATUS_STEP_MISMATCH = 14,
 } damo_status;
 
 /**
@@ -1014,6 +1023,9 @@ damo_status damo_storage_compact(const damo_storage *storage);
  *                   - optimizer, initializer, scheduler (or null): what the group was last opened
  *                     with, each an object of name and params
  *                   - max_norm: the option that the group was last opened with, or null
+ *                   - clients: a list of those that are not forgotten, each an object of client,
+ *                     sequence, and time (of its latest call, milliseconds since 1970). See
+ *                     damo_embedding_apply_gradients_once
  * ```
  *
  * - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
@@ -1030,6 +1042,24 @@ damo_status damo_storage_describe(const damo_storage *storage,
                                   char *buffer,
                                   size_t buffer_len,
                                   size_t *json_len);
+
+/**
+ * Forgets a client of damo_embedding_apply_gradients_once and damo_step_apply_gradients_once, in
+ * all groups. Its next call counts as its first one, whatever its number.
+ *
+ * - client: the number that it has given itself. No call of it may be under way.
+ * - forgotten: becomes whether a group knew the client. May be NULL.
+ *
+ * It survives what any call survives that changes rows: see the option durability.
+ *
+ * Errors, after which nothing has changed:
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - NOT_SUPPORTED: the storage is open with read_only.
+ * - POISONED, OUT_OF_MEMORY, IO, FORKED.
+ */
+damo_status damo_storage_forget_client(const damo_storage *storage,
+                                       uint64_t client,
+                                       bool *forgotten);
 
 /**
  * Counts the rows that a group has now, and writes their number to *rows.
@@ -1782,6 +1812,72 @@ damo_status damo_embedding_set_filter(const damo_embedding *embedding, const dam
 damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
 
 /**
+ * As damo_embedding_lookup, when the group's global step is step. For callers that send calls
+ * again, see damo_embedding_apply_gradients_once.
+ *
+ * - step: a number >= 0; or DAMO_ANY_STEP, which makes this damo_embedding_lookup.
+ * - the others: as in damo_embedding_lookup.
+ *
+ * The rows are then all of that step: no call changes the group meanwhile. Calls that want to, and
+ * other such lookups of the group, wait.
+ *
+ * Errors: as damo_embedding_lookup, and
+ * - STEP_MISMATCH: the group has another global step (the message has it). Nothing is written.
+ * - INVALID_ARGUMENT: a step that is negative. Nothing is written.
+ */
+damo_status damo_embedding_lookup_at(const damo_embedding *embedding,
+                                     int64_t step,
+                                     const int64_t *keys,
+                                     size_t keys_len,
+                                     float *weights,
+                                     size_t weights_len);
+
+/**
+ * As damo_embedding_apply_gradients, once: a call that is stored already is not made again.
+ *
+ * A caller that gets no answer does not know whether its call was made. It sends the call again,
+ * with the same client and sequence, until it gets an answer.
+ *
+ * - client: a number that the caller has given itself. No other caller has it.
+ * - sequence: which of the client's calls this is. It rises over all of the client's calls, on
+ *   whatever groups; gaps are allowed.
+ * - expected: the global step that the group must have before the call, a number >= 0, or
+ *   DAMO_ANY_STEP.
+ * - keys, gradients: as in damo_embedding_apply_gradients.
+ * - applied: becomes true when the call was made now. It becomes false, and nothing changes, when
+ *   the group has this call of the client, or a later one, already; whatever was expected, and
+ *   whatever the gradients are. It becomes false, too, when the call is skipped (option
+ *   non_finite), which stores nothing. May be NULL.
+ *
+ * The client and its sequence are stored with the call, whole or not at all. They are part of
+ * checkpoints, and damo_storage_describe lists them. 30 days after its latest call on a group a
+ * client is forgotten there; damo_storage_forget_client forgets it at once. damo_embedding_clear
+ * forgets no client.
+ *
+ * A client has one call on a group under way at a time. A client that has got a later call stored
+ * cannot make an earlier one any more.
+ *
+ * With durability "checkpoint" a kill may leave rows that are newer than what is stored of
+ * clients. Go on from a checkpoint then.
+ *
+ * A filter counts what lookups see. A lookup that is sent again is counted again.
+ *
+ * Errors: as damo_embedding_apply_gradients, and
+ * - STEP_MISMATCH: the call is not stored, and the group has another global step than is expected
+ *   (the message has it).
+ * - INVALID_ARGUMENT: an expected step that is negative.
+ */
+damo_status damo_embedding_apply_gradients_once(const damo_embedding *embedding,
+                                                uint64_t client,
+                                                uint64_t sequence,
+                                                int64_t expected,
+                                                const int64_t *keys,
+                                                size_t keys_len,
+                                                const float *gradients,
+                                                size_t gradients_len,
+                                                bool *applied);
+
+/**
  * Makes a step without parts. Free it with damo_step_free.
  *
  * - options: may be NULL. Names, none of which has a default; the first three are limits > 0:
@@ -1976,6 +2072,70 @@ damo_status damo_step_gradient_norm(damo_step *step, double *norm);
  * - BUSY: another thread is using the step.
  */
 damo_status damo_step_skipped(damo_step *step, uint8_t *skipped);
+
+/**
+ * As damo_step_lookup, when the parts' groups are at the steps that are expected of them. For
+ * callers that send calls again, see damo_step_apply_gradients_once.
+ *
+ * - steps: parts_len global steps, in the order of the parts, each a number >= 0 or DAMO_ANY_STEP.
+ *   NULL: any. Parts of one group have the same step, or DAMO_ANY_STEP.
+ * - outputs, parts_len: as in damo_step_lookup.
+ *
+ * The rows of a group with a step are then all of that step: no call changes the group meanwhile.
+ * Calls that want to, and other such lookups of the group, wait.
+ *
+ * Errors: as damo_step_lookup, and
+ * - STEP_MISMATCH: a group has another global step (the message has both). Nothing is written.
+ * - INVALID_ARGUMENT: a step that is negative; two steps for one group.
+ *   Nothing is written.
+ */
+damo_status damo_step_lookup_at(damo_step *step,
+                                const int64_t *steps,
+                                const damo_rows *outputs,
+                                size_t parts_len);
+
+/**
+ * As damo_step_apply_gradients, once: a call that is stored already is not made again.
+ *
+ * A caller that gets no answer does not know whether its call was made. It sends the call again,
+ * with the same client and sequence, until it gets an answer.
+ *
+ * - client: a number that the caller has given itself. No other caller has it.
+ * - sequence: which of the client's calls this is. It rises over all of the client's calls, on
+ *   whatever groups; gaps are allowed.
+ * - expected: parts_len global steps, in the order of the parts: the steps that the groups must
+ *   have before the call, each a number >= 0 or DAMO_ANY_STEP. NULL: any. Parts of one group have
+ *   the same step, or DAMO_ANY_STEP.
+ * - gradients, parts_len: as in damo_step_apply_gradients.
+ * - applied: becomes true when the call was made now. It becomes false, and nothing changes, when
+ *   the groups have this call of the client, or a later one, already; whatever was expected, and
+ *   whatever the gradients are. It becomes false, too, when the call is skipped (see
+ *   damo_step_skipped), which stores nothing. May be NULL.
+ *
+ * The client and its sequence are stored with the call, whole or not at all, for each group. They
+ * are part of checkpoints, and damo_storage_describe lists them. 30 days after its latest call on
+ * a group a client is forgotten there; damo_storage_forget_client forgets it at once. To clear a
+ * group forgets no client.
+ *
+ * A client has one call on a group under way at a time. A client that has got a later call stored
+ * cannot make an earlier one any more.
+ *
+ * With durability "checkpoint" a kill may leave rows that are newer than what is stored of
+ * clients. Go on from a checkpoint then.
+ *
+ * Errors: as damo_step_apply_gradients, and
+ * - STEP_MISMATCH: the call is not stored, and a group has another global step than is expected
+ *   (the message has both).
+ * - INVALID_ARGUMENT: an expected step that is negative; two of them for one
+ *   group; a sequence that some of the groups have, or a later one, and others do not.
+ */
+damo_status damo_step_apply_gradients_once(damo_step *step,
+                                           uint64_t client,
+                                           uint64_t sequence,
+                                           const int64_t *expected,
+                                           const damo_rows *gradients,
+                                           size_t parts_len,
+                                           bool *applied);
 
 /**
  * Removes all parts of a step. Their memory is kept for the next ones.

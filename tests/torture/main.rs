@@ -1,7 +1,7 @@
 //! Campaigns that attack storages: kills, kills of steps over many groups, also of steps that are
-//! sent again, power cuts, histories in which rows expire and the clock jumps, corruption, errors of system calls, limits.
-//! Whatever is left is opened and compared, row by row, with a model of what docs/durability.md
-//! promises.
+//! sent again, power cuts, histories in which rows expire and the clock jumps, corruption, errors
+//! of system calls, limits. Whatever is left is opened and compared, row by row, with a model of
+//! what docs/durability.md promises.
 //!
 //! scripts/torture builds and runs this. The driver never opens a storage itself: it forks workers
 //! that do, and fresh processes that look at what the workers left. A preloaded library (shim.c)

@@ -271,8 +271,8 @@ impl Engine {
     }
 
     /// Gives the call its sequence number, its global steps, its place in the journal, and its
-    /// tickets. None if rows may have been inserted or deleted since `memberships` were read, and if
-    /// the call seems to be stored.
+    /// tickets. None if rows may have been inserted or deleted since `memberships` were read, and
+    /// if the call seems to be stored.
     fn begin<'a>(
         &'a self,
         rights: &'a [Right<'a>],
@@ -300,7 +300,8 @@ impl Engine {
     }
 }
 
-/// Lists for the work on the rows, made before the call is in the journal: nothing fails after that.
+/// Lists for the work on the rows. They are made before the call is in the journal: nothing fails
+/// after that.
 struct Work<'p> {
     /// Empty, with room for the parts that have keys.
     parts: Vec<(usize, &'p Part)>,

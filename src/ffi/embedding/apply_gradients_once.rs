@@ -18,8 +18,8 @@ use crate::ffi::{arguments, guard};
 /// - keys, gradients: as in damo_embedding_apply_gradients.
 /// - applied: becomes true when the call was made now. It becomes false, and nothing changes, when
 ///   the group has this call of the client, or a later one, already; whatever was expected, and
-///   whatever the gradients are. It becomes false, too, when the call is skipped (option non_finite),
-///   which stores nothing. May be NULL.
+///   whatever the gradients are. It becomes false, too, when the call is skipped (option
+///   non_finite), which stores nothing. May be NULL.
 ///
 /// The client and its sequence are stored with the call, whole or not at all. They are part of
 /// checkpoints, and damo_storage_describe lists them. 30 days after its latest call on a group a
