@@ -27,7 +27,7 @@ DAMO_OUTPUT(double, jdouble, Double)
 DAMO_OUTPUT(unsigned int, jlong, Long)
 DAMO_OUTPUT(long long, jlong, Long)
 #endif
-%apply bool *OUTPUT { bool *found, bool *admitted };
+%apply bool *OUTPUT { bool *found, bool *admitted, bool *applied, bool *forgotten };
 %apply double *OUTPUT { double *rate, double *learning_rate, double *norm, double *largest };
 %apply unsigned int *OUTPUT { uint32_t *group, uint32_t *shard };
 %apply long long *OUTPUT { int64_t *key, int64_t *step, int64_t *update_time, int64_t *update_num };
@@ -44,10 +44,13 @@ DAMO_OUTPUT(long long, jlong, Long)
 // A literal beyond an int does not exist in every language.
 %ignore DAMO_GROUP_BY_NAME;
 %ignore DAMO_ALL_GROUPS;
+%ignore DAMO_ANY_STEP;
 %rename(DAMO_GROUP_BY_NAME) damo_c_group_by_name;
 %rename(DAMO_ALL_GROUPS) damo_c_all_groups;
+%rename(DAMO_ANY_STEP) damo_c_any_step;
 %constant long long damo_c_group_by_name = 4294967294LL;
 %constant long long damo_c_all_groups = 4294967295LL;
+%constant long long damo_c_any_step = 9223372036854775807LL;
 
 // ---- arguments of languages whose integers are not C's ------------------------------------------
 

@@ -76,6 +76,12 @@ int main(int argc, char **argv) {
                 DAMO_STATUS_FORKED, "damo_step_add_keys_counted", argv[1]);
     CHECK_FAILS(damo_embedding_peek(embedding, keys, 3, weights, 3, NULL), DAMO_STATUS_FORKED,
                 argv[1]);
+    CHECK_FAILS(damo_embedding_lookup_at(embedding, 0, keys, 3, weights, 3), DAMO_STATUS_FORKED,
+                argv[1]);
+    CHECK_FAILS(
+        damo_embedding_apply_gradients_once(embedding, 1, 1, 0, keys, 3, gradients, 3, NULL),
+        DAMO_STATUS_FORKED, argv[1]);
+    CHECK_FAILS(damo_storage_forget_client(storage, 1, NULL), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_embedding_apply_gradients(embedding, keys, 3, gradients, 3),
                 DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_embedding_insert(embedding, keys, 3, gradients, 3), DAMO_STATUS_FORKED,
