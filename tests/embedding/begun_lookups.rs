@@ -233,6 +233,20 @@ fn callers_that_step_the_same_rows_are_seen_whole() {
     }
 }
 
+/// The buffers are those of an earlier call.
+#[test]
+fn keys_without_a_row_read_as_zeros_until_the_lookup_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let embedding = adam(&open(dir.path()));
+    for count in [300, 1_500, 9_000] {
+        let keys: Vec<i64> = (0..count).map(|key| key * 3).collect();
+        embedding.apply_gradients(&keys, &vec![7.25; keys.len() * DIM]).unwrap();
+        let others: Vec<i64> = keys.iter().map(|key| key * 5 + 1).collect();
+        let (_, weights) = begin(&embedding, &others);
+        assert_eq!(weights, peek(&embedding, &others).0);
+    }
+}
+
 #[test]
 fn what_cannot_be_finished_is_refused_and_can_be_later() {
     let dir = tempfile::tempdir().unwrap();

@@ -28,8 +28,14 @@ struct One {
 }
 
 impl Begun {
-    /// Begins a lookup in one of four calls, to be finished within 12.
-    pub fn begin(&mut self, random: &mut ChaCha8Rng, engine: &Engine, index: u64) {
+    /// Begins a lookup in one of four calls, to be finished within 12. It writes what a peek does.
+    pub fn begin(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        engine: &Engine,
+        models: &[Reference],
+        index: u64,
+    ) {
         if random.random_range(0..4) != 0 {
             return;
         }
@@ -39,6 +45,8 @@ impl Begun {
         let keys: Vec<i64> = (0..random.random_range(count)).map(|_| key(random)).collect();
         let mut weights = vec![f32::NAN; keys.len() * SPECS[group].dim];
         let lookup = engine.groups[group][face].begin_lookup(&keys, &mut weights).unwrap();
+        let expected = models[group].peek(&keys).0;
+        assert!(bits(&weights) == bits(&expected), "a lookup that begins before call {index}");
         let end = index + random.random_range(0..12);
         self.lookups.push(One { group, face, keys, lookup, weights, end });
     }

@@ -88,7 +88,7 @@ fn random_calls_agree_with_a_plain_reference() {
             opened = opening(&mut random);
             engine = Engine::open(dir.path(), opened, &models);
         }
-        begun.begin(&mut random, &engine, index);
+        begun.begin(&mut random, &engine, &models, index);
         begun.finish(&engine, &mut models, index);
         pins.finish(&mut random, &mut models, index);
         pins.pin(&mut random, &engine, &models, index);

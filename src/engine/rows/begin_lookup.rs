@@ -80,6 +80,8 @@ impl OpenGroup {
                     place.is_some_and(|place| self.note(&shard, part, index, place, moment));
                 part.has_row.push(is_row);
                 if !is_row {
+                    // The buffer may have floats of an earlier call.
+                    part.floats[index * self.dim..(index + 1) * self.dim].fill(0.0);
                     part.missing.push(index as u32);
                 }
             }
