@@ -20,9 +20,15 @@ impl Engine {
     ///
     /// # Errors
     /// `ALREADY_EXISTS` when the group has another dim, optimizer or name; the message has both.
-    /// The errors of [`names::find`]. With `read_only`, `NOT_FOUND` for a group that is not
-    /// registered, and `NOT_SUPPORTED` for a name that the group does not have.
+    /// The errors of [`names::find`], and those of a write-back round. With `read_only`,
+    /// `NOT_FOUND` for a group that is not registered, and `NOT_SUPPORTED` for a name that the
+    /// group does not have.
     pub(crate) fn open_group(&self, wanted: GroupRef, config: GroupConfig) -> Result<Arc<Group>> {
+        if self.journal().is_some() && self.makes_rows_differently(wanted, &config) {
+            // A replay makes rows as the next entry in the journal says. Rows that were made
+            // differently and never stepped have to be on disk before.
+            self.writer.write_all()?;
+        }
         let mut groups = self.groups.lock();
         let id = names::find(&groups, wanted)?;
         let name = wanted.name.map(str::to_owned);
@@ -49,6 +55,16 @@ impl Engine {
             *known_name = name;
         }
         Ok(Arc::clone(group))
+    }
+
+    /// Whether a configuration makes a known group's rows otherwise than its present one.
+    fn makes_rows_differently(&self, wanted: GroupRef, config: &GroupConfig) -> bool {
+        let groups = self.groups.lock();
+        let known = names::find(&groups, wanted).ok().and_then(|id| groups.get(&id));
+        known.is_some_and(|group| {
+            let known = group.config();
+            known.initializer != config.initializer || known.max_norm != config.max_norm
+        })
     }
 
     /// Stores a group's name and configuration.

@@ -149,6 +149,23 @@ fn a_replay_has_the_same_bits() {
     }
 }
 
+/// Rows that were made without the limit, and never stepped, are in memory only.
+#[test]
+fn a_replay_knows_which_rows_were_made_before_the_limit() {
+    for (before, after) in [(None, Some(0.5)), (Some(0.5), None)] {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open_with(dir.path(), &[("durability", text("process"))]);
+        let keys: Vec<i64> = (0..400).collect();
+        lookup(&limited(&storage, 1, before), &keys);
+        let embedding = limited(&storage, 1, after);
+        embedding.apply_gradients(&keys, &vec![0.1; keys.len() * DIM]).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(dir.path(), &copy.path().join("killed"));
+        let killed = open_with(&copy.path().join("killed"), &[("durability", text("process"))]);
+        assert!(rows(&killed) == rows(&storage));
+    }
+}
+
 #[test]
 fn rows_do_not_depend_on_threads() {
     let all = [1, 4].map(|threads| {
