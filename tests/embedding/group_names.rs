@@ -251,7 +251,7 @@ fn a_description_has_what_groups_were_opened_with() {
     assert_eq!(description["dir"], storage.dir().to_str().unwrap());
     let group = serde_json::json!({
         "group": 7, "name": "user", "dim": 3, "row_len": 9, "step": 1,
-        "scheduler": null, "max_norm": null,
+        "scheduler": null, "max_norm": null, "clients": [],
         "optimizer": { "name": "adam", "params": { "gamma": 0.5 } },
         "initializer": { "name": "ones", "params": {} },
     });
