@@ -15,13 +15,16 @@ use crate::error::Result;
 use crate::journal::{Journal, Payload};
 use crate::memory::room_for;
 
+/// A step of more keys would hold rows for long, and is worth a second thread.
+const MOST: usize = 4095;
+
 impl Engine {
     /// Whether a step of so many keys may hold its rows.
     pub(super) fn are_few(&self, members: &[Member<'_>], keys: usize) -> bool {
-        // Rows are not held during an fsync. A larger step is worth a second thread.
-        let may_hold = !self.journal().is_some_and(Journal::syncs);
+        // Rows are not held during an fsync.
+        let may_hold = keys <= MOST && !self.journal().is_some_and(Journal::syncs);
         let are_few = |member: &Member<'_>| member.of.held_back.is_empty() && one_part(member);
-        may_hold && self.pool.threads_for(keys) == 1 && members.iter().all(are_few)
+        may_hold && members.iter().all(are_few)
     }
 
     /// Steps the rows of all groups, if that can be done at once. False if not: nothing has changed

@@ -108,7 +108,10 @@ impl Engine {
         members.extend(groups.iter().map(|of| Member {
             of,
             // This thread's buffers, which it keeps at the end: others may do the work.
-            dedup: of.table.kept.take(of.gradients.batch),
+            dedup: match of.held_back.is_empty() {
+                true => of.table.kept.take(of.gradients.batch),
+                false => Box::default(),
+            },
             outcome: Ok(()),
             done: Done::default(),
             squares: 0.0,
