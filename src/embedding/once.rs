@@ -17,8 +17,8 @@ pub struct CallId {
 
 impl Embedding {
     /// As [`Embedding::apply_gradients`], once: returns false, and nothing changes, when this call
-    /// or a later one of its client is stored, or it is skipped. With `expected` only at this
-    /// global step.
+    /// or a later one of its client is stored, or it is skipped. With `expected` it is made at this
+    /// global step only.
     ///
     /// A client has one call on a group under way at a time. It is forgotten 30 days after its
     /// latest call.
