@@ -6,7 +6,7 @@ use std::collections::binary_heap::PeekMut;
 
 use super::KeyRange;
 use super::key::{self, KEY_LEN, Ordinal};
-use super::sst::{Cursor, DeletedRange, Refusal, SstRows, Version};
+use super::sst::{Cursor, DeletedRange, Refusal, SstRows, Version, is_deleted};
 use crate::error::{Error, Result};
 use crate::memory::room_for;
 
@@ -124,13 +124,6 @@ impl MergedRows {
         let concerns = |range: &&DeletedRange| range.start < end && range.end > start;
         Ok((cursors, self.deleted.iter().filter(concerns).copied().collect()))
     }
-}
-
-/// Whether a later deletion of a range has deleted a row.
-fn is_deleted(deleted: &[DeletedRange], entry: Version) -> bool {
-    deleted.iter().any(|range| {
-        range.start <= entry.key && entry.key < range.end && range.seqno > entry.seqno()
-    })
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ impl Fences {
     /// more. A block that has a larger key ends the search. `near` is a run to begin with, and
     /// becomes the key's run: ascending keys are looked for faster one after the other.
     pub(super) fn find_key(&self, key: Ordinal, near: &mut usize) -> Option<(Range<usize>, u64)> {
-        let run = self.run_of(key, *near);
+        let run = first_not(self.runs.len(), *near, |run| self.runs[run].last < key);
         *near = run;
         let found = self.runs.get(run).filter(|_| key >= self.first)?;
         let begin = run * RUN;
@@ -133,36 +133,6 @@ impl Fences {
         Some((begin + before..begin + end, found.offset + bytes))
     }
 
-    /// The first run that may have `key` or a larger one. It is looked for around `near`.
-    fn run_of(&self, key: Ordinal, near: usize) -> usize {
-        let is_before = |run: &Run| run.last < key;
-        let (mut low, mut high) = (0, self.runs.len());
-        let mut step = 1;
-        if self.runs.get(near).is_some_and(is_before) {
-            low = near + 1;
-            while let Some(run) = self.runs.get(low + step - 1) {
-                if !is_before(run) {
-                    high = low + step - 1;
-                    break;
-                }
-                low += step;
-                step *= 2;
-            }
-        } else {
-            high = near.min(high);
-            while high > 0 {
-                let probe = high.saturating_sub(step);
-                if is_before(&self.runs[probe]) {
-                    low = probe + 1;
-                    break;
-                }
-                high = probe;
-                step *= 2;
-            }
-        }
-        low + self.runs[low..high].partition_point(is_before)
-    }
-
     /// No key of a run is smaller.
     fn low(&self, run: usize) -> Ordinal {
         run.checked_sub(1).map_or(self.first, |before| self.runs[before].last)
@@ -172,6 +142,12 @@ impl Fences {
     pub(super) fn bytes(&self) -> usize {
         self.sizes.len() * (size_of::<u32>() + size_of::<u16>())
             + self.runs.len() * size_of::<Run>()
+    }
+
+    /// Bytes of memory for so many blocks.
+    pub(super) fn bytes_of(blocks: u64) -> u64 {
+        let runs = blocks.div_ceil(RUN as u64).saturating_mul(size_of::<Run>() as u64);
+        runs.saturating_add(blocks.saturating_mul((size_of::<u32>() + size_of::<u16>()) as u64))
     }
 
     /// The first block that has no key below `end`, as far as the fences tell.
@@ -208,6 +184,46 @@ impl Fences {
         };
         is_above && last <= self.runs[run].last
     }
+}
+
+/// The first index below `len` that is not before what is looked for; `len` if there is none. It is
+/// looked for around `near`.
+#[inline]
+pub(super) fn first_not(len: usize, near: usize, is_before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    let mut step = 1;
+    if near < len && is_before(near) {
+        low = near + 1;
+        while low + step - 1 < len {
+            let probe = low + step - 1;
+            if !is_before(probe) {
+                high = probe;
+                break;
+            }
+            low = probe + 1;
+            step *= 2;
+        }
+    } else {
+        high = near.min(len);
+        while high > 0 {
+            let probe = high.saturating_sub(step);
+            if is_before(probe) {
+                low = probe + 1;
+                break;
+            }
+            high = probe;
+            step *= 2;
+        }
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 struct Builder {
@@ -277,7 +293,7 @@ fn part_of(key: Ordinal, low: Ordinal, high: Ordinal) -> u16 {
 
 /// The largest key of a row that is not above a key of an index. RocksDB cuts keys of indexes
 /// short, and a shorter key comes before all keys that begin with it.
-fn last_key(bytes: &[u8], has_suffix: bool) -> Option<Ordinal> {
+pub(super) fn last_key(bytes: &[u8], has_suffix: bool) -> Option<Ordinal> {
     let bytes = match has_suffix {
         true => bytes.split_last_chunk::<SUFFIX>()?.0,
         false => bytes,
@@ -291,6 +307,17 @@ fn last_key(bytes: &[u8], has_suffix: bool) -> Option<Ordinal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_index_is_found_from_any_other() {
+        for len in 0..40 {
+            for wanted in 0..=len {
+                for near in 0..len + 3 {
+                    assert_eq!(first_not(len, near, |index| index < wanted), wanted);
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_short_key_is_before_all_that_begin_with_it() {

@@ -1,15 +1,18 @@
-//! Filter: a Bloom filter that RocksDB has put into a file, which knows most keys that are not in
-//! the file. The format is that of RocksDB's FastLocalBloomImpl (util/bloom_impl.h): of each key
-//! some bits in one cache line.
+//! Filter: Bloom filters that RocksDB has put into a file, which know most keys that are not in the
+//! file. The format is that of RocksDB's FastLocalBloomImpl (util/bloom_impl.h): of each key some
+//! bits in one cache line. A file has one filter for all keys, or one for each of some ranges.
 
 use super::MAX_INDEX;
-use super::head::Head;
+use super::block::{Handle, entries_part, index_entry};
+use super::fences::{first_not, last_key};
+use super::head::{Head, MAX_SMALL};
 use super::source::{Source, read_block};
-use crate::memory::filled;
+use crate::memory::{filled, reserve};
 use crate::prefetch::prefetch;
-use crate::rocks::key::KEY_LEN;
+use crate::rocks::key::{self, KEY_LEN, Ordinal};
 
-const NAME: &str = "fullfilter.rocksdb.BuiltinBloomFilter";
+const WHOLE: &str = "fullfilter.rocksdb.BuiltinBloomFilter";
+const PARTS: &str = "partitionedfilter.rocksdb.BuiltinBloomFilter";
 const LINE: usize = 64;
 const LINE_BITS: u32 = 9;
 /// Bytes behind the lines: a mark, a kind, the bits of a key, and two zeros.
@@ -24,70 +27,144 @@ const PRIME: u64 = 0x1656_67b1_9e37_79f9;
 
 /// The filter of a file, in memory.
 pub(super) struct Filter {
-    /// The lines, from `start` on, where a cache line begins.
+    /// The lines of all parts, from `start` on, where a cache line begins.
     bytes: Vec<u8>,
     start: usize,
+    parts: Vec<Part>,
+}
+
+/// The filter of a range of keys.
+struct Part {
+    /// The last key of the range.
+    last: Ordinal,
+    first_line: u32,
     lines: u32,
+    /// Bits of a key. A small part may have another number of them.
+    probes: u8,
+}
+
+/// Where the bits of a key are.
+#[derive(Clone, Copy)]
+pub(in crate::rocks) struct Line {
+    at: usize,
     probes: u8,
 }
 
 impl Filter {
-    /// Reads a file's filter. None when it has none of the known form.
+    /// Reads a file's filter of at most `most` bytes. None when it has none of the known form.
+    /// `has_suffix` is whether keys in the list of parts have RocksDB's suffix.
     ///
     /// # Errors
     /// Where in the file, and what about it, is damaged.
-    pub(super) fn read(source: &dyn Source, head: &Head) -> Result<Option<Filter>, (u64, String)> {
-        let Some(handle) = head.block(NAME) else { return Ok(None) };
-        let failed = |what: String| (handle.offset, format!("its filter {what}"));
-        let block = read_block(source, head.base, handle, MAX_INDEX).map_err(failed)?;
-        Filter::new(&block).map_err(|what| failed(what.to_owned()))
+    pub(super) fn read(
+        source: &dyn Source,
+        head: &Head,
+        has_suffix: bool,
+        most: u64,
+    ) -> Result<Option<Filter>, (u64, String)> {
+        let (handle, handles) = match (head.block(WHOLE), head.block(PARTS)) {
+            (Some(handle), _) => (handle, vec![(key::ABOVE_ALL, handle)]),
+            (None, None) => return Ok(None),
+            (None, Some(list)) => {
+                let failed =
+                    |what: String| (list.offset, format!("the list of its filters {what}"));
+                let block = read_block(source, head.base, list, MAX_SMALL).map_err(failed)?;
+                let handles = parts(&block, has_suffix);
+                (list, handles.ok_or_else(|| failed("is damaged".to_owned()))?)
+            }
+        };
+        let failed = |what: &str| (handle.offset, format!("its filter {what}"));
+        let limit = if handles.len() == 1 { MAX_INDEX } else { MAX_SMALL };
+        let len = handles.iter().fold(0, |sum: u64, (_, handle)| sum.saturating_add(handle.size));
+        if len > most.min(source.len()) {
+            return Err(failed("is larger than the file says"));
+        }
+        let no_room = |error: crate::error::Error| failed(error.message());
+        let bytes = filled(0u8, len as usize + LINE).map_err(no_room)?;
+        let start = bytes.as_ptr().align_offset(LINE).min(LINE);
+        let mut filter = Filter { bytes, start, parts: Vec::new() };
+        reserve(&mut filter.parts, handles.len()).map_err(no_room)?;
+        for (last, handle) in handles {
+            // RocksDB never compresses filters. One that says otherwise does not unfold here.
+            let block = read_block(source, head.base, handle, limit.min(handle.size))
+                .map_err(|what| (handle.offset, format!("its filter {what}")))?;
+            if !filter.add(last, &block).map_err(failed)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(filter).filter(|filter| !filter.parts.is_empty()))
     }
 
-    fn new(block: &[u8]) -> Result<Option<Filter>, &'static str> {
+    /// Adds the filter of the next range. False when its form is not known.
+    fn add(&mut self, last: Ordinal, block: &[u8]) -> Result<bool, &'static str> {
         let Some((data, &[MARK, KIND, probes @ 1..=MAX_PROBES, 0, 0])) =
             block.split_last_chunk::<META>()
         else {
-            return Ok(None);
+            return Ok(false);
         };
+        let before = self.parts.last();
+        let first_line = before.map_or(Some(0), |part| part.first_line.checked_add(part.lines));
+        let first_line = first_line.ok_or("is too large")?;
         let lines = u32::try_from(data.len() / LINE).unwrap_or(0);
         if lines == 0 || !data.len().is_multiple_of(LINE) {
             return Err("is damaged");
         }
-        let mut bytes = filled(0u8, data.len() + LINE).map_err(|_| "does not fit into memory")?;
-        let start = bytes.as_ptr().align_offset(LINE).min(LINE);
-        bytes[start..start + data.len()].copy_from_slice(data);
-        Ok(Some(Filter { bytes, start, lines, probes }))
+        let begin = self.start + first_line as usize * LINE;
+        let place = self.bytes.get_mut(begin..begin + data.len()).ok_or("is damaged")?;
+        place.copy_from_slice(data);
+        self.parts.push(Part { last, first_line, lines, probes });
+        Ok(true)
     }
 
-    /// The line of a key, by the key's hash.
+    /// The line of a key, by the key and its hash. `near` is as in `Fences::find_key`.
     #[inline]
-    fn line(&self, hash: u64) -> &[u8] {
-        let line = ((hash & u64::from(u32::MAX)) * u64::from(self.lines)) >> 32;
-        &self.bytes[self.start + line as usize * LINE..][..LINE]
+    pub(super) fn line(&self, key: Ordinal, hash: u64, near: &mut usize) -> Line {
+        let part = first_not(self.parts.len(), *near, |part| self.parts[part].last < key);
+        // Behind the last key, any part may answer.
+        *near = part.min(self.parts.len() - 1);
+        let part = &self.parts[*near];
+        let line = ((hash & u64::from(u32::MAX)) * u64::from(part.lines)) >> 32;
+        let at = self.start + (part.first_line as usize + line as usize) * LINE;
+        prefetch(&self.bytes[at]);
+        Line { at, probes: part.probes }
     }
 
-    /// Fetches what [`Filter::may_have`] will need.
+    /// False for a key that is not in the file, mostly. `line` is the key's, and so is `hash`.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(&self.line(hash)[0]);
-    }
-
-    /// False for a key that is not in the file, mostly. `hash` is the key's.
-    #[inline]
-    pub(super) fn may_have(&self, hash: u64) -> bool {
-        let line = self.line(hash);
+    pub(super) fn may_have(&self, place: Line, hash: u64) -> bool {
+        let line = &self.bytes[place.at..][..LINE];
         let mut bits = (hash >> 32) as u32;
-        (0..self.probes).all(|_| {
+        (0..place.probes).all(|_| {
             let bit = bits >> (u32::BITS - LINE_BITS);
             bits = bits.wrapping_mul(GOLDEN);
-            line[bit as usize / 8] >> (bit % 8) & 1 == 1
+            (line[bit as usize / 8] >> (bit % 8)) & 1 == 1
         })
     }
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.parts.len() * size_of::<Part>()
     }
+
+    /// About the bytes of memory of filters that have so many bytes in a file.
+    pub(super) fn bytes_of(in_file: u64) -> u64 {
+        in_file.saturating_add(in_file / 64 + (LINE + size_of::<Part>()) as u64)
+    }
+}
+
+/// The ranges of a file's filters: the last key of each, and where its filter is.
+fn parts(list: &[u8], has_suffix: bool) -> Option<Vec<(Ordinal, Handle)>> {
+    let mut rest = entries_part(list)?;
+    let mut parts: Vec<(Ordinal, Handle)> = Vec::new();
+    while !rest.is_empty() {
+        let (key, handle) = index_entry(&mut rest)?;
+        let last = last_key(key, has_suffix)?;
+        if parts.last().is_some_and(|(before, _)| *before > last) {
+            return None;
+        }
+        parts.push((last, handle));
+    }
+    Some(parts)
 }
 
 /// The hash of a key in filters. RocksDB has kept it as a preview of XXH3 had it.

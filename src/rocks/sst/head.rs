@@ -32,6 +32,8 @@ pub(crate) struct Properties {
     pub(super) range_deletions: u64,
     /// Blocks of entries, and the bytes that they take.
     pub(super) blocks: Option<(u64, u64)>,
+    /// Bytes of its filters.
+    pub(super) filter_bytes: Option<u64>,
     /// It has nothing that damo's options do not make.
     pub(super) is_usual: bool,
 }
@@ -118,6 +120,7 @@ impl Properties {
             has_two_levels: index == Some(TWO_LEVELS),
             range_deletions,
             blocks: number("rocksdb.num.data.blocks").zip(number("rocksdb.data.size")),
+            filter_bytes: number("rocksdb.filter.size"),
             is_usual,
         })
     }

@@ -5,20 +5,18 @@
 
 use std::ops::Range;
 
-use super::filter::Filter;
+use super::fences::Fences;
+use super::filter::{Filter, Line};
 use super::rows::{Entries, Version};
 use super::sst_rows::{Content, DeletedRange, Refusal, SstRows};
 use crate::memory::reserve;
-use crate::rocks::key::{self, KEY_LEN, Ordinal};
+use crate::rocks::key::{self, Ordinal};
 
 /// A file of rows that is asked for single keys.
 pub(in crate::rocks) struct SstLookup {
     file: SstRows,
     /// None when it has no entries.
     filter: Option<Filter>,
-    /// No key is smaller, or larger.
-    pub(in crate::rocks) first: Ordinal,
-    pub(in crate::rocks) last: Ordinal,
 }
 
 /// The block that was read last, and where in it the row is that was found.
@@ -48,24 +46,31 @@ impl FoundRow {
 }
 
 impl SstLookup {
+    /// About the bytes of memory that the fences and filters of a file will take, by what the file
+    /// says about itself.
+    pub(in crate::rocks) fn bytes_of(file: &SstRows) -> u64 {
+        let properties = file.head().properties.as_ref().filter(|_| file.has_entries());
+        let blocks = properties.and_then(|known| known.blocks).map_or(0, |(blocks, _)| blocks);
+        let filter_bytes = properties.and_then(|known| known.filter_bytes).unwrap_or(0);
+        Fences::bytes_of(blocks).saturating_add(Filter::bytes_of(filter_bytes))
+    }
+
     /// Reads the fences and the filter of a file.
     ///
     /// # Errors
     /// Why it is refused. One of the reasons is that it has no filter: each key that the file does
     /// not have would cost a read.
     pub(in crate::rocks) fn new(file: SstRows) -> Result<SstLookup, Refusal> {
-        let end = |bytes: &[u8]| {
-            let full: Result<&[u8; KEY_LEN], _> = bytes.try_into();
-            full.map(key::ordinal)
-        };
-        let first = end(&file.bounds.first).unwrap_or(0);
-        let last = end(&file.bounds.last).unwrap_or(key::ABOVE_ALL);
-        let mut lookup = SstLookup { file, filter: None, first, last };
+        let mut lookup = SstLookup { file, filter: None };
         if !lookup.file.has_entries() {
             return Ok(lookup);
         }
         lookup.file.fences()?;
-        let read = Filter::read(lookup.file.source(), lookup.file.head());
+        let head = lookup.file.head();
+        let properties = head.properties.as_ref();
+        let has_suffix = properties.is_some_and(|known| !known.is_user_key);
+        let most = properties.and_then(|known| known.filter_bytes).unwrap_or(0);
+        let read = Filter::read(lookup.file.source(), head, has_suffix, most);
         lookup.filter = read.map_err(|(at, what)| lookup.file.refusal(at, what))?;
         if lookup.filter.is_none() {
             return Err(lookup.file.refusal(0, "it has no filter that is known"));
@@ -85,25 +90,31 @@ impl SstLookup {
         let refused = |what: &str| self.file.refusal(0, format_args!("a block {what}"));
         let mut entries = Entries::new(content, self.file.seqno).map_err(refused)?;
         while let Some(entry) = entries.advance().map_err(refused)? {
-            if !self.may_have(super::filter::hash(&key::of_ordinal(entry.version.key))) {
+            let key = entry.version.key;
+            let hash = super::filter::hash(&key::of_ordinal(key));
+            if !self.may_have(self.filter_line(key, hash, &mut 0), hash) {
                 return Err(self.file.refusal(0, "its filter lacks a key of its first block"));
             }
         }
         Ok(())
     }
 
-    /// Fetches what [`SstLookup::may_have`] will need.
+    /// Where the filter has a key, by the filters' hash of the key. The place is fetched. `near` is
+    /// 0 at first, and makes ascending keys faster. None when the file does not have the key.
     #[inline]
-    pub(in crate::rocks) fn prefetch(&self, hash: u64) {
-        if let Some(filter) = &self.filter {
-            filter.prefetch(hash);
-        }
+    pub(in crate::rocks) fn filter_line(
+        &self,
+        key: Ordinal,
+        hash: u64,
+        near: &mut usize,
+    ) -> Option<Line> {
+        self.filter.as_ref().map(|filter| filter.line(key, hash, near))
     }
 
-    /// False for a key that is not in the file, mostly. `hash` is the filters' hash of the key.
+    /// False for a key that is not in the file, mostly. `line` and `hash` are the key's.
     #[inline]
-    pub(in crate::rocks) fn may_have(&self, hash: u64) -> bool {
-        self.filter.as_ref().is_some_and(|filter| filter.may_have(hash))
+    pub(in crate::rocks) fn may_have(&self, line: Option<Line>, hash: u64) -> bool {
+        self.filter.as_ref().zip(line).is_some_and(|(filter, line)| filter.may_have(line, hash))
     }
 
     /// The newest version of a row in this file. If it has a value, that is in `found`. `near` is 0
@@ -152,7 +163,7 @@ impl SstLookup {
 
     /// Bytes of memory.
     pub(in crate::rocks) fn bytes(&self) -> usize {
-        let fences = self.file.fences().map_or(0, super::fences::Fences::bytes);
+        let fences = self.file.fences().map_or(0, Fences::bytes);
         fences + self.filter.as_ref().map_or(0, Filter::bytes)
     }
 }

@@ -8,7 +8,7 @@
 //! finds single rows of such a file. [`SstFile`] reads what it can of a damaged file. All read the
 //! file's head, its blocks and their checksums with the same code.
 
-// The next commit uses the rest of it.
+// A later commit uses the rest of it.
 #![allow(dead_code, unused_imports)]
 
 mod block;
@@ -27,11 +27,11 @@ pub(super) mod tests;
 pub(super) use block::{take, varint};
 pub(super) use cursor::Cursor;
 pub(crate) use damaged::{Entry, SstFile, Unreadable};
-pub(super) use filter::hash;
+pub(super) use filter::{Line, hash};
 pub(super) use lookup::{FoundRow, SstLookup};
 pub(super) use rows::Version;
 pub(super) use source::OpenFile;
-pub(super) use sst_rows::{Bounds, DeletedRange, Refusal, SstRows};
+pub(super) use sst_rows::{Bounds, DeletedRange, Refusal, SstRows, is_deleted};
 
 /// Larger than any file's index can be.
 const MAX_INDEX: u64 = 1 << 30;

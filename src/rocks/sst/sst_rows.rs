@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use super::block::{LZ4, UNCOMPRESSED, checked, pairs, unpacked};
 use super::fences::Fences;
 use super::head::{Head, MAX_SMALL, Properties};
+use super::rows::Version;
 use super::source::{Source, read_block};
 use super::{MAX_DATA, SUFFIX};
 use crate::rocks::key::{self, KEY_LEN, Ordinal};
@@ -20,7 +21,7 @@ const RANGE_DELETION: u8 = 15;
 const ABOVE_ALL: [u8; KEY_LEN + 1] = [u8::MAX; KEY_LEN + 1];
 
 /// What the MANIFEST says about a file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::rocks) struct Bounds {
     /// The file's bytes.
     pub(in crate::rocks) len: u64,
@@ -37,6 +38,13 @@ pub(in crate::rocks) struct DeletedRange {
     pub(in crate::rocks) start: Ordinal,
     pub(in crate::rocks) end: Ordinal,
     pub(in crate::rocks) seqno: u64,
+}
+
+/// Whether a later deletion of a range has deleted a row.
+pub(in crate::rocks) fn is_deleted(deleted: &[DeletedRange], entry: Version) -> bool {
+    deleted.iter().any(|range| {
+        range.start <= entry.key && entry.key < range.end && range.seqno > entry.seqno()
+    })
 }
 
 /// Why a file's rows are not read here, with the file and the place in it.

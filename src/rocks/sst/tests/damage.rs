@@ -4,7 +4,7 @@ use super::*;
 use crate::rocks::sst::block::{Handle, TRAILER, seal};
 
 /// Indexes of one level, and of two.
-const BOTH: &[bool] = &[false, true];
+pub(super) const BOTH: &[bool] = &[false, true];
 
 /// Files of these kinds of index, one level or two, with several versions of rows, deletions,
 /// compressed blocks, and large rows.
