@@ -58,6 +58,7 @@ impl Rocks {
         for key in batch.without_meta {
             documents.delete_cf(family, key);
         }
+        let deletes = !batch.without_rows.is_empty();
         // Put after the documents, which salvage reads from damaged logs.
         for group in batch.without_rows {
             let (start, end) = group_range(group);
@@ -65,7 +66,11 @@ impl Rocks {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        self.written(self.db.write_opt(&documents, &options))
+        let written = self.written(self.db.write_opt(&documents, &options));
+        if deletes {
+            self.lookups.count_change();
+        }
+        written
     }
 
     /// Removes the SST files that have rows of this group only. Call it after its rows were
@@ -76,6 +81,7 @@ impl Rocks {
             let (first, last) = (key::encode(group, i64::MIN), key::encode(group, i64::MAX));
             // After an error a merge frees the space later.
             let _ = self.db.delete_file_in_range(first, last);
+            self.lookups.count_change();
         }
     }
 }

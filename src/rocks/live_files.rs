@@ -77,9 +77,9 @@ impl Rocks {
     }
 
     /// Entries in the memtables of rows. Only deletions of groups go there.
-    fn entries_in_memory(&self) -> Option<u64> {
-        let active = self.number("rocksdb.num-entries-active-mem-table").ok()?;
-        let others = self.number("rocksdb.num-entries-imm-mem-tables").ok()?;
+    pub(super) fn entries_in_memory(&self) -> Option<u64> {
+        let active = self.known_number("rocksdb.num-entries-active-mem-table")?;
+        let others = self.known_number("rocksdb.num-entries-imm-mem-tables")?;
         active.checked_add(others)
     }
 }
@@ -95,25 +95,28 @@ enum Attempt {
 fn open(files: &[&LiveFile]) -> Attempt {
     let mut opened = Vec::new();
     for live in files {
-        let path = Path::new(&live.directory).join(live.name.trim_start_matches('/'));
+        let Some((path, bounds)) = place(live) else { return Attempt::Failed };
         let file = match regular::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Attempt::OneIsGone,
             Err(_) => return Attempt::Failed,
         };
-        let (Some(first), Some(last)) = (live.start_key.clone(), live.end_key.clone()) else {
-            return Attempt::Failed;
-        };
-        let bounds = Bounds {
-            len: live.size as u64,
-            first,
-            last,
-            first_seqno: live.smallest_seqno,
-            last_seqno: live.largest_seqno,
-        };
         opened.push(OpenedFile { path, file, bounds });
     }
     Attempt::All(opened)
+}
+
+/// The path of a listed file, and what the MANIFEST says about it.
+pub(super) fn place(live: &LiveFile) -> Option<(PathBuf, Bounds)> {
+    let path = Path::new(&live.directory).join(live.name.trim_start_matches('/'));
+    let bounds = Bounds {
+        len: live.size as u64,
+        first: live.start_key.clone()?,
+        last: live.end_key.clone()?,
+        first_seqno: live.smallest_seqno,
+        last_seqno: live.largest_seqno,
+    };
+    Some((path, bounds))
 }
 
 /// Reads the heads of files. None when one is refused: then RocksDB is asked for all rows.

@@ -4,17 +4,23 @@
 //! describe them (format, groups, steps) are in the family `damo`, under readable keys. Of a group
 //! this room knows only the number, and of optimizers nothing.
 
+mod admission;
 mod batch;
 mod blame;
+#[cfg(feature = "check-index")]
+mod check_lookups;
 mod checkpoint;
 pub(crate) mod documents;
 pub(crate) mod fate;
+mod file_list;
 pub(crate) mod file_names;
 pub(crate) mod incoming;
 mod inventory;
 pub(crate) mod key;
 mod live_files;
 mod log_file;
+mod lookup_files;
+mod lookups;
 mod merged;
 mod missing;
 mod open;
@@ -45,6 +51,7 @@ pub(crate) use batch::Batch;
 use documents::FAMILY;
 use inventory::KnownFiles;
 pub(crate) use inventory::{INVENTORY, Inventory, NEW_INVENTORY, boot, check_without};
+use lookups::Lookups;
 pub(crate) use open::DatabaseKind;
 use options::Metadata;
 pub(crate) use options::{MAX_OPEN_FILES, Opening, Resources, background_threads};
@@ -64,6 +71,8 @@ pub(crate) struct Rocks {
     /// Kept here, since the crate's own defaults are thread-locals, which are gone while a thread
     /// ends.
     read_options: ReadOptions,
+    /// For rows. The blocks that are read stay in RocksDB's cache, above all indexes and filters.
+    row_read_options: ReadOptions,
     /// Those of the rows' column family, for the SST files that the writer makes.
     row_options: Options,
     /// The largest sequence number that a call may have been given; the inventory has it.
@@ -78,6 +87,8 @@ pub(crate) struct Rocks {
     seen_errors: AtomicU64,
     /// How many files scans have open.
     files_of_scans: AtomicUsize,
+    /// The files that single rows are read from.
+    lookups: Lookups,
     /// The threads of one merge that `compact` makes.
     merge_threads: usize,
 }
@@ -155,13 +166,13 @@ impl Rocks {
 
     /// Bytes of memory that indexes and filters take, or may take.
     pub(crate) fn metadata_bytes(&self) -> Result<u64> {
-        match self.metadata {
-            Metadata::Cached(bytes) => Ok(bytes as u64),
-            Metadata::Held => Ok(options::metadata_bytes(
-                self.estimated_rows()?,
-                self.number("rocksdb.total-sst-files-size")?,
-            )),
-        }
+        let (lookup_bytes, cache_bytes) =
+            (self.lookup_bytes(), self.lookups.cache_bytes.load(Ordering::Relaxed) as u64);
+        let lookup_bytes = match lookup_bytes {
+            0 => self.lookup_bytes_needed()?,
+            _ => lookup_bytes,
+        };
+        Ok((lookup_bytes + cache_bytes).min(self.metadata.bytes() as u64))
     }
 
     /// How many SST files have not been merged yet.
@@ -192,7 +203,9 @@ impl Rocks {
         wait.set_wait(true);
         self.written(self.db.flush_wal(true))?;
         let families = [self.family(DEFAULT_COLUMN_FAMILY_NAME)?, self.meta()?];
-        self.written(self.db.flush_cfs_opt(&families.each_ref().map(|family| *family), &wait))
+        let flushed = self.db.flush_cfs_opt(&families.each_ref().map(|family| *family), &wait);
+        self.files_have_changed();
+        self.written(flushed)
     }
 
     /// RocksDB's estimate of the number of rows; exact after a compaction.
@@ -204,7 +217,25 @@ impl Rocks {
     pub(crate) fn bytes_in_memory(&self) -> Result<u64> {
         Ok(self.cache.get_usage() as u64
             + self.number("rocksdb.cur-size-all-mem-tables")?
-            + self.number("rocksdb.estimate-table-readers-mem")?)
+            + self.number("rocksdb.estimate-table-readers-mem")?
+            + self.lookup_bytes())
+    }
+
+    /// Whether other files are read than at the last call, so that [`Rocks::metadata_bytes`] may
+    /// have changed.
+    pub(crate) fn lookups_have_changed(&self) -> bool {
+        let changed = &self.lookups.has_changed;
+        changed.load(Ordering::Relaxed) && changed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that lookups without RocksDB take.
+    fn lookup_bytes(&self) -> u64 {
+        self.lookups.bytes.load(Ordering::Relaxed) as u64
+    }
+
+    /// A number of RocksDB's, if it has one.
+    fn known_number(&self, property: &str) -> Option<u64> {
+        self.db.property_int_value(property).ok().flatten()
     }
 
     fn number(&self, property: &str) -> Result<u64> {

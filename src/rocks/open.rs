@@ -11,6 +11,7 @@ use rust_rocksdb::{
 use super::documents::{FAMILY, FORMAT};
 use super::fate::Fate;
 use super::file_names::CURRENT;
+use super::lookups::Lookups;
 use super::options::{Logs, METADATA_PART, Metadata};
 use super::{Opening, Resources, Rocks, blame, missing, options, predecessor, translate};
 use crate::error::{Error, Result};
@@ -88,10 +89,10 @@ impl Rocks {
             }
             outcome => outcome,
         };
-        let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Held))
-            .map_err(|error| blame::name_files(dir, error))?;
         let room = options.cache_bytes / METADATA_PART;
-        if rocks.metadata_bytes()? <= room as u64 {
+        let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Read(room)))
+            .map_err(|error| blame::name_files(dir, error))?;
+        if rocks.lookups_fit()? {
             return Ok(rocks);
         }
         drop(rocks);
@@ -117,13 +118,13 @@ impl Rocks {
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
             ColumnFamilyDescriptor::new(FAMILY, options::meta(&cache)),
         ];
-        let database = options::database(options, opening, logs, metadata);
+        let room = options.cache_bytes / METADATA_PART;
+        let lookups = Lookups::new(room - options::small_cache_bytes(room), metadata.cache_bytes());
+        let mut database = options::database(options, opening, logs, metadata);
+        database.add_event_listener(lookups.listener());
         let db =
             DB::open_cf_descriptors(&database, dir, families).map_err(|error| translate(&error))?;
-        let mut read_options = ReadOptions::default();
-        // Rows are cached as rows. Their blocks would only push filters and indexes out.
-        read_options.fill_cache(false);
-        let rocks = Rocks::new(db, cache, metadata, read_options, row_options);
+        let rocks = Rocks::new(db, cache, metadata, row_options, lookups);
         Ok(Rocks { merge_threads: options::merge_threads(options), ..rocks })
     }
 
@@ -131,14 +132,17 @@ impl Rocks {
         db: DB,
         cache: Cache,
         metadata: Metadata,
-        read_options: ReadOptions,
         row_options: Options,
+        lookups: Lookups,
     ) -> Rocks {
+        let mut read_options = ReadOptions::default();
+        read_options.fill_cache(false);
         Rocks {
             db,
             cache,
             metadata,
             read_options,
+            row_read_options: ReadOptions::default(),
             row_options,
             last: AtomicSeqno::default(),
             time: AtomicU64::new(0),
@@ -146,6 +150,7 @@ impl Rocks {
             has_failed: AtomicBool::new(false),
             seen_errors: AtomicU64::new(0),
             files_of_scans: AtomicUsize::new(0),
+            lookups,
             merge_threads: 1,
         }
     }
@@ -163,8 +168,7 @@ impl Rocks {
         database.create_missing_column_families(false);
         let db = DB::open_cf_descriptors_read_only(&database, dir, families, false)
             .map_err(|error| blame::name_files(dir, translate(&error)))?;
-        let mut read_options = ReadOptions::default();
-        read_options.fill_cache(false);
-        Ok(Rocks::new(db, cache, metadata, read_options, row_options))
+        let lookups = Lookups::new(0, metadata.cache_bytes());
+        Ok(Rocks::new(db, cache, metadata, row_options, lookups))
     }
 }

@@ -50,28 +50,58 @@ pub(super) fn merge_threads(options: &Resources) -> usize {
 /// Where the indexes and filters of SST files are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Metadata {
-    /// All of them are in memory, outside any cache. Otherwise a miss would cost two lookups in a
-    /// cache for each file.
-    Held,
-    /// A cache of this many bytes has what fits, since indexes and filters are too large for
-    /// memory.
+    /// Lookups and RocksDB's cache have this many bytes. Lookups take what they need (`lookups`),
+    /// and a small cache has what merges need.
+    Read(usize),
+    /// They have this many bytes, and that is not enough for all files. The cache has what lookups
+    /// leave, for the files that RocksDB is asked for.
     Cached(usize),
+    /// RocksDB has all of them in memory, outside any cache: as earlier builds wrote files.
+    #[cfg(test)]
+    Held,
 }
 
-/// Indexes and filters are held in memory while they take at most `cache_bytes` divided by this:
-/// about 4 bytes a row of 200 bytes. Beyond that, a cache of that size has them.
+impl Metadata {
+    /// The bytes of lookups and RocksDB's cache together.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Metadata::Read(bytes) | Metadata::Cached(bytes) => bytes,
+            #[cfg(test)]
+            Metadata::Held => 256 << 10,
+        }
+    }
+
+    /// The bytes of RocksDB's cache at first.
+    pub(super) fn cache_bytes(self) -> usize {
+        match self {
+            Metadata::Read(bytes) => small_cache_bytes(bytes),
+            _ => self.bytes(),
+        }
+    }
+}
+
+/// The bytes of RocksDB's cache while it is asked for no rows: a part of what it may have, and no
+/// more than merges and documents need.
+pub(super) fn small_cache_bytes(most: usize) -> usize {
+    (most / 4).min(8 << 20)
+}
+
+/// Fences, filters and RocksDB's cache take at most `cache_bytes` divided by this. Fences and
+/// filters are about 2 bytes a row of 200 bytes.
 pub(super) const METADATA_PART: usize = 4;
 
-/// Estimates the bytes of indexes and filters: ten bits a row, and for each block a key and a
-/// place. `table_bytes` is the size of all SST files.
-pub(super) fn metadata_bytes(rows: u64, table_bytes: u64) -> u64 {
-    rows + rows / 4 + table_bytes / 75
+/// Estimates the bytes of fences and filters: ten bits a row, and 8 bytes for each block.
+/// `table_bytes` is the size of all SST files.
+pub(super) fn lookup_bytes(rows: u64, table_bytes: u64) -> u64 {
+    rows + rows / 4 + table_bytes / 256
 }
 
 /// The cache of the documents, and of what is not held in memory.
 pub(super) fn block_cache(metadata: Metadata) -> Cache {
     match metadata {
-        Metadata::Held => Cache::new_lru_cache(256 << 10),
+        Metadata::Read(_) => Cache::new_lru_cache(metadata.cache_bytes()),
+        #[cfg(test)]
+        Metadata::Held => Cache::new_lru_cache(metadata.cache_bytes()),
         // The hyper clock cache takes no lock on a hit; in an LRU cache the readers' threads would
         // wait for each other. But it maps its table, a fifth of its size, at once, and ends the
         // process when there is no memory for that.
@@ -123,9 +153,9 @@ pub(super) fn database(
     database.create_missing_column_families(true);
     database.increase_parallelism(compacting_threads(options) as i32);
     // RocksDB takes this from the database's options, and ignores that of a column family. To
-    // divide a merge it reads the whole index of its files, through the cache. Where the cache does
-    // not hold all of it, that would cost lookups theirs.
-    if metadata == Metadata::Held {
+    // divide a merge it reads the whole index of its files, through the cache. Where lookups need
+    // that cache, it would cost them theirs.
+    if !matches!(metadata, Metadata::Cached(_)) {
         database.set_max_subcompactions(merge_threads(options) as u32);
     }
     // The log has documents and DeleteRanges of whole groups. A killed process leaves a torn last
@@ -157,6 +187,9 @@ pub(super) fn meta(cache: &Cache) -> Options {
     meta
 }
 
+/// The bytes of a file that a merge writes, about. Tests that compare reads have many small files.
+const FILE_BYTES: u64 = if cfg!(feature = "check-index") { 64 << 10 } else { 256 << 20 };
+
 pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Options {
     let mut table = BlockBasedOptions::default();
     // Set, so that a newer RocksDB does not write what older ones cannot read.
@@ -166,9 +199,9 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
     // bytes a row on disk and 3 in memory.
     table.set_block_size(2 << 10);
     match metadata {
-        // The cache has rows, so blocks need not be cached.
+        #[cfg(test)]
         Metadata::Held => table.disable_cache(),
-        Metadata::Cached(_) => {
+        Metadata::Read(_) | Metadata::Cached(_) => {
             table.set_block_cache(cache);
             table.set_cache_index_and_filter_blocks(true);
             // In partitions, so that unused ones can go. Only the small index of partitions stays
@@ -182,7 +215,7 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
     table.set_bloom_filter(10.0, false);
     let mut rows = Options::default();
     rows.set_block_based_table_factory(&table);
-    rows.set_target_file_size_base(256 << 20);
+    rows.set_target_file_size_base(FILE_BYTES);
     // Rows come in any order of keys, so each file that the writer adds overlaps all others.
     // Merging files of like size rewrites a row a few times until it is at rest. Levels would
     // rewrite it ten times a level.

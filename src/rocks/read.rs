@@ -22,7 +22,8 @@ impl Rocks {
     ) -> Result<()> {
         let chunk_len = (MULTI_GET_BYTES / row_bytes).clamp(1, MULTI_GET_KEYS);
         for (chunk_index, chunk) in sorted_keys.chunks(chunk_len).enumerate() {
-            let found = self.db.batched_multi_get_pinned_batch_opt(chunk, true, &self.read_options);
+            let found =
+                self.db.batched_multi_get_pinned_batch_opt(chunk, true, &self.row_read_options);
             let found = found.map_err(|error| translate(&error))?;
             for (index, value) in found.iter().enumerate() {
                 let value = value.map_err(|error| translate(&error))?;

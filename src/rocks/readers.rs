@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 
 use super::Rocks;
 use super::key;
+use super::lookup_files::LookupFiles;
 use super::row::{self, Found, RowHeader};
 use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
@@ -57,6 +58,16 @@ pub(crate) struct ReadBatch {
     parts: Vec<ReadRows>,
 }
 
+#[cfg(feature = "check-index")]
+impl ReadRows {
+    /// Whether all is the same, bit for bit.
+    pub(super) fn is_same(&self, other: &ReadRows) -> bool {
+        let bits = |rows: &ReadRows| rows.floats.iter().map(|float| float.to_bits()).collect();
+        let (ours, theirs): (Vec<u32>, Vec<u32>) = (bits(self), bits(other));
+        self.found == other.found && ours == theirs
+    }
+}
+
 impl ReadBatch {
     /// The row of the `index`th key, if there is one.
     pub(crate) fn row(&self, index: usize) -> Option<(RowHeader, &[f32])> {
@@ -91,28 +102,33 @@ impl Readers {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
         let part_len = keys.len().div_ceil(self.most).clamp(MIN_PART, MAX_PART);
         let count = keys.len().div_ceil(part_len);
+        let files = rocks.lookup_files(keys.len());
         if count <= 1 || self.most == 1 || self.make_threads(count) == 0 {
-            let parts: Result<Vec<_>> =
-                keys.chunks(part_len).map(|part| read_part(rocks, group, part, row_len)).collect();
+            let read = |part| read_part(rocks, files.as_deref(), group, part, row_len);
+            let parts: Result<Vec<_>> = keys.chunks(part_len).map(read).collect();
+            rocks.renew_lookups();
             return Ok(ReadBatch { part_len, row_len, parts: parts? });
         }
         let (sender, receiver) = mpsc::channel();
         let mut jobs: Vec<Job> = room_for(count)?;
         for (index, part) in keys.chunks(part_len).enumerate() {
-            let (rocks, sender) = (Arc::clone(rocks), sender.clone());
+            let (rocks, files, sender) = (Arc::clone(rocks), files.clone(), sender.clone());
             let mut keys = room_for(part.len())?;
             keys.extend_from_slice(part);
             jobs.push(Box::new(move || {
-                let read = threads::catch("a reader", || read_part(&rocks, group, &keys, row_len));
+                let read = threads::catch("a reader", || {
+                    read_part(&rocks, files.as_deref(), group, &keys, row_len)
+                });
                 // Before the answer: whoever gets it may close the database, and must be the
                 // last to hold it.
-                drop(rocks);
+                drop((rocks, files));
                 let _ = sender.send((index, read));
             }));
         }
         drop(sender);
         self.shared.queue.lock().jobs.extend(jobs);
         self.shared.ready.notify_all();
+        rocks.renew_lookups();
 
         let mut parts: Vec<Option<ReadRows>> = Vec::new();
         parts.resize_with(count, || None);
@@ -175,18 +191,51 @@ impl Shared {
     }
 }
 
-fn read_part(rocks: &Rocks, group: u16, keys: &[i64], row_len: usize) -> Result<ReadRows> {
+/// Reads the rows of ascending keys from `files`, or asks RocksDB.
+fn read_part(
+    rocks: &Rocks,
+    files: Option<&LookupFiles>,
+    group: u16,
+    keys: &[i64],
+    row_len: usize,
+) -> Result<ReadRows> {
+    let read = read_rows_of(rocks, files, group, keys, row_len)?;
+    #[cfg(feature = "check-index")]
+    if files.is_some() {
+        rocks.check_read(&read, group, keys, row_len)?;
+    }
+    Ok(read)
+}
+
+/// As [`read_part`], and not checked.
+pub(super) fn read_rows_of(
+    rocks: &Rocks,
+    files: Option<&LookupFiles>,
+    group: u16,
+    keys: &[i64],
+    row_len: usize,
+) -> Result<ReadRows> {
     let mut found = filled(Found::Nothing, keys.len())?;
     let mut floats = filled(0.0f32, keys.len() * row_len)?;
     let mut encoded = room_for(keys.len())?;
     encoded.extend(keys.iter().map(|&key| key::encode(group, key)));
-    rocks.read_rows(&encoded, row::max_bytes(row_len), |index, value| {
+    let mut keep = |index: usize, value: Option<&[u8]>| {
         if let Some(value) = value {
             let floats = &mut floats[index * row_len..(index + 1) * row_len];
             found[index] = row::decode(value, row_len, floats)
                 .map_err(|error| error.within(&format!("group {group} key {}", keys[index])))?;
         }
         Ok(())
-    })?;
+    };
+    match files {
+        None => rocks.read_rows(&encoded, row::max_bytes(row_len), keep)?,
+        Some(files) => {
+            let left = files.read(&encoded, &mut keep)?;
+            let mut asked = room_for(left.len())?;
+            asked.extend(left.iter().map(|&index| encoded[index]));
+            let keep_asked = |index: usize, value: Option<&[u8]>| keep(left[index], value);
+            rocks.read_rows(&asked, row::max_bytes(row_len), keep_asked)?;
+        }
+    }
     Ok(ReadRows { found, floats })
 }

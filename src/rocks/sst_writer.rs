@@ -26,7 +26,11 @@ impl Rocks {
     pub(crate) fn ingest(&self, path: &Path) -> Result<()> {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
-        self.written(self.db.ingest_external_file_opts(&options, vec![path]))
+        let ingested = self.db.ingest_external_file_opts(&options, vec![path]);
+        // Before the caller lets its rows be evicted. After an error, too: RocksDB may have the
+        // file all the same.
+        self.files_have_changed();
+        self.written(ingested)
     }
 }
 

@@ -246,8 +246,11 @@ impl OpenGroup {
             indexes[position as usize] = index as u32;
             wanted_keys.push(keys[position as usize]);
         }
-        let batch =
-            engine.readers.read(&engine.rocks()?, self.group.id(), &wanted_keys, self.row_len)?;
+        let rocks = engine.rocks()?;
+        let batch = engine.readers.read(&rocks, self.group.id(), &wanted_keys, self.row_len)?;
+        if rocks.lookups_have_changed() {
+            engine.budget.lend(rocks.metadata_bytes()?);
+        }
         engine.counters.own().rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
         Ok((Some(batch), indexes))
     }

@@ -83,6 +83,10 @@ impl Engine {
 
     /// The round that is needed although nobody has asked for one.
     fn needed(&self) -> Option<Scope> {
+        // Whoever has it locked closes the database, or opens it anew.
+        if let Some(Some(rocks)) = self.rocks.try_read().as_deref() {
+            rocks.close_unused_lookups();
+        }
         // After a failed fsync. Once everything is on disk as rows, the journal goes on with new
         // files.
         if self.journal().is_some_and(Journal::is_in_doubt) {

@@ -8,9 +8,6 @@
 //! finds single rows of such a file. [`SstFile`] reads what it can of a damaged file. All read the
 //! file's head, its blocks and their checksums with the same code.
 
-// A later commit uses the rest of it.
-#![allow(dead_code, unused_imports)]
-
 mod block;
 mod cursor;
 mod damaged;

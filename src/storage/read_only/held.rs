@@ -20,8 +20,8 @@ use crate::files::regular;
 use crate::journal;
 use crate::rocks::MAX_OPEN_FILES;
 
-/// Descriptors left to the program, and to what damo opens beside SST files: at least `LEFT`, and
-/// the limit divided by `PART_LEFT`.
+/// Descriptors left to the program, and to what damo opens beside the SST files that RocksDB opens:
+/// at least `LEFT`, and the limit divided by `PART_LEFT`. Loads take up to half of that part.
 const LEFT: usize = 64;
 const PART_LEFT: usize = 4;
 

@@ -1,0 +1,183 @@
+//! The file list: which files single rows are read from without RocksDB, from one read to the next.
+//!
+//! A list is made anew after each change of files, and files that stay are kept open. A read begins
+//! with a list that has seen every change before it (`lookups`). What changes meanwhile does no
+//! harm: a merge leaves the same newest rows, and the listed files stay open; a file that the
+//! writer adds has rows that are in memory, which nobody reads from disk.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rust_rocksdb::{DEFAULT_COLUMN_FAMILY_NAME, LiveFile};
+
+use super::Rocks;
+use super::admission::Admission;
+use super::live_files::place;
+use super::lookup_files::{Leveled, LookupFiles, in_order};
+use super::lookups::Known;
+use super::options::{lookup_bytes, small_cache_bytes};
+use crate::error::Result;
+
+/// How often the list is made: a merge may delete a listed file before it is opened.
+const TRIES: usize = 3;
+/// RocksDB is asked for so many keys before files are opened, so that a few reads are quick. Tests
+/// that compare reads open files at once.
+const FEW: usize = if cfg!(feature = "check-index") { 1 } else { 1024 };
+
+/// What came of making a list.
+enum Listed {
+    Files(LookupFiles),
+    /// RocksDB has to be asked until the next change. Files that are open are kept.
+    NotNow,
+    /// Most files have no room in memory.
+    TooLarge(u64),
+}
+
+impl Rocks {
+    /// The files to look for `keys` keys in. None where RocksDB has to be asked.
+    pub(super) fn lookup_files(&self, keys: usize) -> Option<Arc<LookupFiles>> {
+        let lookups = &self.lookups;
+        let asked = &lookups.asked;
+        if asked.load(Ordering::Relaxed) < FEW
+            && asked.fetch_add(keys, Ordering::Relaxed).saturating_add(keys) < FEW
+        {
+            return None;
+        }
+        let changes = lookups.changes();
+        if let Some(files) = lookups.as_of(changes) {
+            return files;
+        }
+        let _listing = lookups.listing.lock();
+        // Another thread may just have made it.
+        let changes = lookups.changes();
+        if let Some(files) = lookups.as_of(changes) {
+            return files;
+        }
+        self.list_again(changes);
+        lookups.as_of(changes).flatten()
+    }
+
+    /// Counts a change of files that the caller has made. If somebody reads files, the list is made
+    /// anew first, so that no reader waits for it.
+    pub(super) fn files_have_changed(&self) {
+        let lookups = &self.lookups;
+        let _listing = lookups.listing.lock();
+        // Whoever reads this number before it is set gets the list of before, or the new one.
+        let changes = lookups.changes() + 1;
+        if lookups.is_used() {
+            self.list_again(changes);
+        }
+        lookups.set_changes(changes);
+    }
+
+    /// Makes the list anew if a merge has replaced files. Until then the list of before serves, so
+    /// one thread does this, and no other waits for it.
+    pub(super) fn renew_lookups(&self) {
+        if self.lookups.is_behind()
+            && let Some(_listing) = self.lookups.listing.try_lock()
+            && self.lookups.is_behind()
+        {
+            self.list_again(self.lookups.changes());
+        }
+    }
+
+    /// Closes the files if the list is old and nobody has read rows for a while.
+    pub(crate) fn close_unused_lookups(&self) {
+        if let Some(files) = self.lookups.take_unused() {
+            self.note_lookup_bytes(0, small_cache_bytes(self.metadata.bytes()));
+            drop(files);
+        }
+    }
+
+    /// Makes the list, which has seen `changes` changes. `listing` is locked.
+    fn list_again(&self, changes: u64) {
+        let lookups = &self.lookups;
+        let merges = lookups.merges.load(Ordering::Acquire);
+        let (files, is_kept_only) = match self.list() {
+            Listed::Files(files) => (Some(Arc::new(files)), false),
+            Listed::NotNow => (lookups.known.lock().files.take(), true),
+            Listed::TooLarge(size) => {
+                lookups.too_large.store(size, Ordering::Relaxed);
+                (None, false)
+            }
+        };
+        let (room, small) = (self.metadata.bytes(), small_cache_bytes(self.metadata.bytes()));
+        let bytes = files.as_ref().map_or(0, |files| files.bytes);
+        let cache_bytes = match &files {
+            Some(files) if files.is_complete() || is_kept_only => small,
+            // RocksDB answers for some keys, or for all.
+            _ => room.saturating_sub(bytes).max(small),
+        };
+        self.note_lookup_bytes(bytes, cache_bytes);
+        *lookups.known.lock() = Known { changes, merges, files, is_kept_only, old_since: None };
+    }
+
+    /// Notes how many bytes fences and filters take, and gives RocksDB's cache `cache_bytes`.
+    fn note_lookup_bytes(&self, bytes: usize, cache_bytes: usize) {
+        let lookups = &self.lookups;
+        let before = lookups.bytes.swap(bytes, Ordering::Relaxed);
+        let cache_before = lookups.cache_bytes.swap(cache_bytes, Ordering::Relaxed);
+        if cache_before != cache_bytes {
+            self.cache.clone().set_capacity(cache_bytes);
+        }
+        if (before, cache_before) != (bytes, cache_bytes) {
+            lookups.has_changed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Opens the files of rows, as far as they are not open already and have room.
+    fn list(&self) -> Listed {
+        let lookups = &self.lookups;
+        let Some(size) = self.live_bytes() else { return Listed::NotNow };
+        let too_large = lookups.too_large.load(Ordering::Relaxed);
+        if size >= too_large {
+            return Listed::TooLarge(too_large);
+        }
+        for _ in 0..TRIES {
+            // What was in memory before the files are listed, is in memory or listed.
+            if self.entries_in_memory() != Some(0) {
+                return Listed::NotNow;
+            }
+            let Ok(live) = self.db.live_files() else { return Listed::NotNow };
+            let Some(files) = newest_first(&live) else { return Listed::NotNow };
+            let before = lookups.known.lock().files.clone();
+            let mut admission = Admission::new(lookups, before, &files);
+            if !files.into_iter().all(|file| admission.add(file)) {
+                continue;
+            }
+            let (files, left) = admission.end();
+            if left > size / 2 {
+                return Listed::TooLarge(size);
+            }
+            return Listed::Files(LookupFiles::new(files));
+        }
+        Listed::NotNow
+    }
+
+    /// Whether memory probably has room for fences and filters. RocksDB's number of rows is right
+    /// after opening, and may be far too large later.
+    pub(super) fn lookups_fit(&self) -> Result<bool> {
+        Ok(self.lookup_bytes_needed()? <= self.lookups.room as u64)
+    }
+
+    /// About the bytes of memory that fences and filters would take.
+    pub(super) fn lookup_bytes_needed(&self) -> Result<u64> {
+        Ok(lookup_bytes(self.estimated_rows()?, self.live_bytes().unwrap_or(0)))
+    }
+
+    /// The bytes of all SST files of rows that count now.
+    fn live_bytes(&self) -> Option<u64> {
+        self.known_number("rocksdb.live-sst-files-size")
+    }
+}
+
+/// The files of rows, in the order in which RocksDB looks for a key. None where that cannot be
+/// told.
+fn newest_first(live: &[LiveFile]) -> Option<Vec<Leveled>> {
+    let is_of_rows = |file: &&LiveFile| file.column_family_name == DEFAULT_COLUMN_FAMILY_NAME;
+    let leveled = |file: &LiveFile| {
+        let (path, bounds) = place(file)?;
+        Some(Leveled::new(file.level, path, bounds))
+    };
+    in_order(live.iter().filter(is_of_rows).map(leveled).collect::<Option<_>>()?)
+}

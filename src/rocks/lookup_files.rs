@@ -1,0 +1,195 @@
+//! The SST files of one moment, asked for single rows.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::key::{self, KEY_LEN, Ordinal};
+use super::sst::{Bounds, DeletedRange, FoundRow, Line, SstLookup, hash, is_deleted};
+use crate::error::Result;
+use crate::memory::{filled, room_for};
+
+/// Whether a file is read, and if not, why.
+#[derive(Clone)]
+pub(super) enum Use {
+    Open(Arc<SstLookup>),
+    /// It is not plainly right, or of a form that is not known.
+    Refused,
+    /// It would take so many bytes of memory, which has no room.
+    NoRoom(usize),
+    /// It could not be opened this time.
+    Unopened,
+}
+
+impl Use {
+    /// Bytes of memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Use::Open(file) => file.bytes(),
+            Use::Refused | Use::NoRoom(_) | Use::Unopened => 0,
+        }
+    }
+}
+
+/// A listed file, and its level in RocksDB's order.
+pub(super) struct Leveled {
+    level: i32,
+    pub(super) path: PathBuf,
+    pub(super) bounds: Bounds,
+    /// No key is smaller, or larger.
+    first: Ordinal,
+    last: Ordinal,
+    pub(super) state: Use,
+}
+
+impl Leveled {
+    pub(super) fn new(level: i32, path: PathBuf, bounds: Bounds) -> Leveled {
+        let end = |bytes: &Vec<u8>| bytes.as_slice().try_into().ok().map(key::ordinal);
+        let first = end(&bounds.first).unwrap_or(0);
+        let last = end(&bounds.last).unwrap_or(key::ABOVE_ALL);
+        Leveled { level, path, bounds, first, last, state: Use::Unopened }
+    }
+}
+
+/// Sorts files as RocksDB looks for a key: the first file that has it has its newest version. Files
+/// of level 0 overlap, and the newest comes first. In each other level two files may have one key
+/// in common, the last of the one and the first of the other; the first has its newer versions.
+/// None when this order cannot be told.
+pub(super) fn in_order(mut files: Vec<Leveled>) -> Option<Vec<Leveled>> {
+    files.sort_by(|a, b| {
+        let newer = || b.bounds.last_seqno.cmp(&a.bounds.last_seqno);
+        let smaller = || (a.first, a.last).cmp(&(b.first, b.last)).then_with(newer);
+        a.level.cmp(&b.level).then_with(|| if a.level == 0 { newer() } else { smaller() })
+    });
+    let are_in_order = |pair: &[Leveled]| match (pair[0].level, pair[1].level) {
+        (0, 0) => pair[0].bounds.first_seqno > pair[1].bounds.last_seqno,
+        (before, level) => before < level || pair[0].last <= pair[1].first,
+    };
+    files.windows(2).all(are_in_order).then_some(files)
+}
+
+/// All files of rows of one moment, in the order in which a key is looked for. They stay open, so
+/// that a merge may delete them.
+pub(super) struct LookupFiles {
+    files: Vec<Leveled>,
+    deleted: Vec<DeletedRange>,
+    pub(super) bytes: usize,
+}
+
+impl LookupFiles {
+    pub(super) fn new(files: Vec<Leveled>) -> LookupFiles {
+        let deleted = |one: &Leveled| match &one.state {
+            Use::Open(file) => file.deleted().to_vec(),
+            // Its range has all that it deletes, and RocksDB is asked for that range.
+            _ => Vec::new(),
+        };
+        let deleted = files.iter().flat_map(deleted).collect();
+        let bytes = files.iter().map(|one| one.state.bytes()).sum();
+        LookupFiles { files, deleted, bytes }
+    }
+
+    /// Whether all files are open.
+    pub(super) fn is_complete(&self) -> bool {
+        self.files.iter().all(|one| matches!(one.state, Use::Open(_)))
+    }
+
+    /// What is known about each file, by its path.
+    pub(super) fn known(&self) -> HashMap<PathBuf, (Bounds, Use)> {
+        let known = |one: &Leveled| (one.path.clone(), (one.bounds.clone(), one.state.clone()));
+        self.files.iter().map(known).collect()
+    }
+
+    /// Looks for ascending keys, and hands each row to `visit` with its key's position; None when
+    /// there is no row. Returns the positions of the keys for which RocksDB has to be asked, in
+    /// ascending order.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`; those of `visit`.
+    pub(super) fn read(
+        &self,
+        keys: &[[u8; KEY_LEN]],
+        mut visit: impl FnMut(usize, Option<&[u8]>) -> Result<()>,
+    ) -> Result<Vec<usize>> {
+        let mut wanted = Wanted { ordinals: room_for(keys.len())?, hashes: room_for(keys.len())? };
+        wanted.ordinals.extend(keys.iter().map(key::ordinal));
+        wanted.hashes.extend(keys.iter().map(hash));
+        // The keys that no file so far has.
+        let mut open: Vec<usize> = room_for(keys.len())?;
+        open.extend(0..keys.len());
+        let mut is_answered = filled(false, keys.len())?;
+        let (mut refused, mut row) = (Vec::new(), FoundRow::default());
+        let (mut lines, mut likely) = (room_for(keys.len())?, room_for(keys.len())?);
+        for one in &self.files {
+            let open_here = within(&open, &wanted.ordinals, one.first, one.last);
+            if open_here.is_empty() {
+                continue;
+            }
+            let Use::Open(file) = &one.state else {
+                // It may have the newest version of these keys, or delete older ones.
+                refused.extend_from_slice(open_here);
+                open_here.iter().for_each(|&at| is_answered[at] = true);
+                open.retain(|&at| !is_answered[at]);
+                continue;
+            };
+            wanted.likely(file, open_here, &mut lines, &mut likely);
+            let (mut near, mut answered) = (0, 0);
+            for &at in &likely {
+                match file.get(wanted.ordinals[at], &mut near, &mut row) {
+                    Ok(None) => continue,
+                    Ok(Some(version)) => {
+                        let is_row = !version.is_deletion() && !is_deleted(&self.deleted, version);
+                        visit(at, is_row.then(|| row.value()))?;
+                    }
+                    Err(_) => refused.push(at),
+                }
+                is_answered[at] = true;
+                answered += 1;
+            }
+            if answered > 0 {
+                open.retain(|&at| !is_answered[at]);
+            }
+        }
+        for at in open {
+            visit(at, None)?;
+        }
+        // `read_rows` wants ascending keys.
+        refused.sort_unstable();
+        Ok(refused)
+    }
+}
+
+/// The keys of a batch.
+struct Wanted {
+    ordinals: Vec<Ordinal>,
+    /// The filters' hash of each.
+    hashes: Vec<u64>,
+}
+
+impl Wanted {
+    /// Finds those of some positions whose keys a file's filter does not rule out. `lines` is room.
+    fn likely(
+        &self,
+        file: &SstLookup,
+        positions: &[usize],
+        lines: &mut Vec<Option<Line>>,
+        likely: &mut Vec<usize>,
+    ) {
+        let (mut near, keys, hashes) = (0, &self.ordinals, &self.hashes);
+        // All lines are fetched before the first is looked at.
+        lines.clear();
+        lines.extend(positions.iter().map(|&at| file.filter_line(keys[at], hashes[at], &mut near)));
+        likely.clear();
+        let may_have = |(at, line): &(&usize, &Option<Line>)| file.may_have(**line, hashes[**at]);
+        likely.extend(positions.iter().zip(&*lines).filter(may_have).map(|(at, _)| *at));
+    }
+}
+
+/// The part of ascending positions whose keys are from `first` to `last`.
+fn within<'a>(open: &'a [usize], keys: &[Ordinal], first: Ordinal, last: Ordinal) -> &'a [usize] {
+    let begin = open.partition_point(|&at| keys[at] < first);
+    let len = open[begin..].partition_point(|&at| keys[at] <= last);
+    &open[begin..begin + len]
+}
+
+#[cfg(test)]
+mod tests;

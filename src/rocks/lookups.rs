@@ -1,0 +1,159 @@
+//! Lookups: the list of files that single rows are read from, and as of when it is. `file_list`
+//! makes it.
+//!
+//! Two counts say how old a list is. `changes` counts what must be in a list before the next read:
+//! files that the writer has added, and deletions of groups. Only damo's own calls cause these, so
+//! they are counted where they happen, and a read compares two numbers and asks RocksDB nothing.
+//! `merges` counts what a list may lack: a merge leaves the same newest rows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rust_rocksdb::event_listener::{CompactionJobInfo, EventListener, FlushJobInfo};
+use rustix::process::{Resource, getrlimit};
+
+use super::lookup_files::LookupFiles;
+use crate::locks::Mutex;
+
+/// The most files that lookups have open. Most have 256 MiB.
+const MOST_FILES: usize = 512;
+/// A part of the descriptors that the process may have.
+const FILES_PART: u64 = 8;
+/// How long files stay open that a merge may have deleted, when nobody reads.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many files lookups have open at most.
+fn most_files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / FILES_PART).map_or(MOST_FILES, |files| files.min(MOST_FILES))
+}
+
+/// The files, as far as they are known.
+pub(super) struct Lookups {
+    pub(super) known: Mutex<Known>,
+    /// Held while the list is made, and while a change is counted.
+    pub(super) listing: Mutex<()>,
+    /// How many changes there were, and one more. Set with `listing` locked.
+    changes: AtomicU64,
+    /// How many merges and flushes there were.
+    pub(super) merges: Arc<AtomicU64>,
+    /// How many keys were asked for, up to `FEW` of `file_list`.
+    pub(super) asked: AtomicUsize,
+    /// Bytes that the files' fences and filters take, and what RocksDB's cache may take.
+    pub(super) bytes: AtomicUsize,
+    pub(super) cache_bytes: AtomicUsize,
+    /// Set when these bytes have changed.
+    pub(super) has_changed: AtomicBool,
+    /// Bytes that fences and filters may take.
+    pub(super) room: usize,
+    pub(super) most_files: usize,
+    /// The size of all files when less than half of it had room.
+    pub(super) too_large: AtomicU64,
+}
+
+/// The list, and as of when it is.
+#[derive(Default)]
+pub(super) struct Known {
+    /// The counts before the list was made.
+    pub(super) changes: u64,
+    pub(super) merges: u64,
+    /// None where RocksDB has to be asked.
+    pub(super) files: Option<Arc<LookupFiles>>,
+    /// The list could not be made. The files are only kept for the next list, and RocksDB is asked.
+    pub(super) is_kept_only: bool,
+    /// When it was noticed that the list is old.
+    pub(super) old_since: Option<Instant>,
+}
+
+impl Known {
+    fn usable(&self) -> Option<Arc<LookupFiles>> {
+        self.files.clone().filter(|_| !self.is_kept_only)
+    }
+}
+
+impl Lookups {
+    /// `room` is what fences and filters may take, and `cache_bytes` what RocksDB's cache has.
+    pub(super) fn new(room: usize, cache_bytes: usize) -> Lookups {
+        Lookups {
+            known: Mutex::default(),
+            listing: Mutex::default(),
+            // A list that was never made has seen none.
+            changes: AtomicU64::new(1),
+            merges: Arc::default(),
+            asked: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            cache_bytes: AtomicUsize::new(cache_bytes),
+            has_changed: AtomicBool::new(false),
+            room,
+            most_files: most_files(),
+            too_large: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// What counts merges and flushes.
+    pub(super) fn listener(&self) -> impl EventListener + 'static {
+        Merges(Arc::clone(&self.merges))
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Counts a change. `listing` is locked.
+    pub(super) fn set_changes(&self, changes: u64) {
+        self.changes.store(changes, Ordering::Release);
+    }
+
+    /// Has the list made anew before the next read.
+    pub(super) fn count_change(&self) {
+        let _listing = self.listing.lock();
+        self.set_changes(self.changes() + 1);
+    }
+
+    /// The files, if the list has seen so many changes. The inner None: RocksDB has to be asked.
+    pub(super) fn as_of(&self, changes: u64) -> Option<Option<Arc<LookupFiles>>> {
+        let known = self.known.lock();
+        (known.changes >= changes).then(|| known.usable())
+    }
+
+    /// Whether somebody reads files, so that the list has to follow their changes.
+    pub(super) fn is_used(&self) -> bool {
+        self.known.lock().files.is_some()
+    }
+
+    /// Whether there were merges since the list was made.
+    pub(super) fn is_behind(&self) -> bool {
+        let known = self.known.lock();
+        let is_used = known.files.is_some() || known.is_kept_only;
+        is_used && known.merges != self.merges.load(Ordering::Acquire)
+    }
+
+    /// Takes the files out if the list is old and nobody has read rows for a while: those that a
+    /// merge has deleted take space on the disk.
+    pub(super) fn take_unused(&self) -> Option<Arc<LookupFiles>> {
+        let mut known = self.known.lock();
+        let is_old = known.is_kept_only
+            || known.changes != self.changes()
+            || known.merges != self.merges.load(Ordering::Acquire);
+        if known.files.is_none() || !is_old {
+            known.old_since = None;
+        } else if known.old_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            return std::mem::take(&mut *known).files;
+        }
+        None
+    }
+}
+
+/// Counts merges and flushes, on RocksDB's threads.
+struct Merges(Arc<AtomicU64>);
+
+impl EventListener for Merges {
+    fn on_compaction_completed(&self, _: &CompactionJobInfo) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn on_flush_completed(&self, _: &FlushJobInfo) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
