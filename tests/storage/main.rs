@@ -10,5 +10,6 @@ mod lifecycle_kills;
 mod lifecycle_races;
 mod load;
 mod load_in_the_way;
+mod merges;
 mod open;
 mod write_back;
