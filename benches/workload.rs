@@ -156,6 +156,7 @@ fn stats(opened: &Opened) {
         "dirty_rows",
         "rows_created",
         "rows_loaded",
+        "rows_loaded_by_rocksdb",
         "rows_written",
         "cache_hits",
         "cache_misses",

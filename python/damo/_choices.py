@@ -50,6 +50,7 @@ StatName = Literal[
     "rows_updated",
     "steps_skipped",
     "rows_loaded",
+    "rows_loaded_by_rocksdb",
     "rows_written",
     "expired_rows",
     "cache_hits",

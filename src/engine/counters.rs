@@ -25,6 +25,8 @@ pub(crate) struct Counts {
     pub(crate) cache_misses: AtomicU64,
     /// Keys looked for on disk.
     pub(crate) rows_loaded: AtomicU64,
+    /// Of these, keys that RocksDB was asked for.
+    pub(crate) rows_loaded_by_rocksdb: AtomicU64,
     /// Rows that the writer has written to disk.
     pub(crate) rows_written: AtomicU64,
     /// Microseconds that calls have waited for the writer.

@@ -49,6 +49,8 @@ pub(super) struct ReadRows {
     pub(crate) found: Vec<Found>,
     /// `row_len` floats a key; zeros where there is no row.
     pub(crate) floats: Vec<f32>,
+    /// How many keys RocksDB was asked for.
+    asked: usize,
 }
 
 /// The rows of a batch, in parts of equal length; the last may be shorter.
@@ -69,6 +71,11 @@ impl ReadRows {
 }
 
 impl ReadBatch {
+    /// How many keys RocksDB was asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.parts.iter().map(|part| part.asked).sum()
+    }
+
     /// The row of the `index`th key, if there is one.
     pub(crate) fn row(&self, index: usize) -> Option<(RowHeader, &[f32])> {
         let Found::Row(header) = self.found(index) else { return None };
@@ -227,15 +234,19 @@ pub(super) fn read_rows_of(
         }
         Ok(())
     };
-    match files {
-        None => rocks.read_rows(&encoded, row::max_bytes(row_len), keep)?,
+    let asked = match files {
+        None => {
+            rocks.read_rows(&encoded, row::max_bytes(row_len), keep)?;
+            keys.len()
+        }
         Some(files) => {
             let left = files.read(&encoded, &mut keep)?;
             let mut asked = room_for(left.len())?;
             asked.extend(left.iter().map(|&index| encoded[index]));
             let keep_asked = |index: usize, value: Option<&[u8]>| keep(left[index], value);
             rocks.read_rows(&asked, row::max_bytes(row_len), keep_asked)?;
+            left.len()
         }
-    }
-    Ok(ReadRows { found, floats })
+    };
+    Ok(ReadRows { found, floats, asked })
 }

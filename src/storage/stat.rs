@@ -15,7 +15,7 @@ use crate::params::find_name;
 
 type Read = fn(&Storage) -> Result<u64>;
 
-const STATS: [(&str, Read); 18] = [
+const STATS: [(&str, Read); 19] = [
     ("groups", |storage| Ok(storage.engine().groups.lock().len() as u64)),
     ("rows_estimate", |storage| storage.engine().rocks()?.estimated_rows()),
     ("rows_in_memory", |storage| Ok(over_caches(storage.engine(), |cache| cache.rows() as u64))),
@@ -25,6 +25,7 @@ const STATS: [(&str, Read); 18] = [
     ("rows_updated", |storage| counted(storage, |counts| &counts.rows_updated)),
     ("steps_skipped", |storage| counted(storage, |counts| &counts.steps_skipped)),
     ("rows_loaded", |storage| counted(storage, |counts| &counts.rows_loaded)),
+    ("rows_loaded_by_rocksdb", |storage| counted(storage, |counts| &counts.rows_loaded_by_rocksdb)),
     ("rows_written", |storage| counted(storage, |counts| &counts.rows_written)),
     ("expired_rows", |storage| Ok(storage.engine().expiry.expired())),
     ("cache_hits", |storage| counted(storage, |counts| &counts.cache_hits)),

@@ -251,7 +251,9 @@ impl OpenGroup {
         if rocks.lookups_have_changed() {
             engine.budget.lend(rocks.metadata_bytes()?);
         }
-        engine.counters.own().rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
+        let counts = engine.counters.own();
+        counts.rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
+        counts.rows_loaded_by_rocksdb.fetch_add(batch.asked() as u64, Ordering::Relaxed);
         Ok((Some(batch), indexes))
     }
 

@@ -22,6 +22,9 @@ use crate::ffi::{arguments, guard};
 ///     steps_skipped     calls of apply_gradients that were skipped, since the option non_finite is
 ///                       "skip"; one for a damo_step
 ///     rows_loaded       keys looked for on disk
+///     rows_loaded_by_rocksdb
+///                       of these, keys that RocksDB was asked for, since damo's own reader knows a
+///                       file not well enough or has no room for it
 ///     rows_written      rows written back to disk in the background
 ///     expired_rows      rows whose time to live was over, made anew or dropped by a merge
 ///     cache_hits        keys of lookup and peek that were in memory
