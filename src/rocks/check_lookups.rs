@@ -2,7 +2,7 @@
 //! tests.
 
 use super::Rocks;
-use super::readers::{ReadRows, read_rows_of};
+use super::read_batch::{ReadRows, read_rows_of};
 use crate::error::{Error, Result};
 
 /// How often both are read again. A merge may have dropped an expired row or a tombstone meanwhile.

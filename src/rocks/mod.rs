@@ -28,6 +28,7 @@ mod options;
 mod predecessor;
 mod ranges;
 mod read;
+pub(crate) mod read_batch;
 pub(crate) mod readers;
 mod regular;
 pub(crate) mod room;

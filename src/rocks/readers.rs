@@ -2,28 +2,39 @@
 //!
 //! RocksDB reads one block after the other, and a disk is fastest with many reads at once. So
 //! threads read, each a part of a batch's sorted keys. They are made when they are first needed. A
-//! storage that may have one reader has no thread for it: calls read for themselves.
+//! storage that may have one reader has no thread for it: calls read for themselves. So do calls of
+//! few keys while reads are quick, as from the page cache: waking a thread takes longer.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::Rocks;
-use super::key;
 use super::lookup_files::LookupFiles;
-use super::row::{self, Found, RowHeader};
+use super::read_batch::{ReadBatch, ReadRows, read_part};
 use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
 use crate::locks::{Condvar, Mutex};
-use crate::memory::{filled, room_for};
+use crate::memory::room_for;
 use crate::threads;
 
 /// Keys that one thread reads at a time. Few, so that all threads have some of a small batch; not
 /// more, so that a large batch does not wait for its slowest part.
 const MIN_PART: usize = 8;
 const MAX_PART: usize = 128;
+/// Reads of so few nanoseconds a key hardly ever wait for the disk.
+const QUICK: u64 = 5_000;
+/// A slower part counts as this slow, so that one does not count for long.
+const SLOWEST: u64 = 200_000;
+/// The newest part's share in the average.
+const NEWEST_PART: u64 = 8;
 
 type Job = Box<dyn FnOnce() + Send>;
+/// The index of a part, and what was read for it.
+type Answer = (usize, Result<ReadRows>);
 
 #[derive(Default)]
 struct Queue {
@@ -31,10 +42,11 @@ struct Queue {
     stopping: bool,
 }
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     ready: Condvar,
+    /// Nanoseconds of a key, over the latest parts.
+    pace: AtomicU64,
 }
 
 pub(crate) struct Readers {
@@ -44,55 +56,10 @@ pub(crate) struct Readers {
     most: usize,
 }
 
-/// What was read for consecutive keys.
-pub(super) struct ReadRows {
-    pub(crate) found: Vec<Found>,
-    /// `row_len` floats a key; zeros where there is no row.
-    pub(crate) floats: Vec<f32>,
-    /// How many keys RocksDB was asked for.
-    asked: usize,
-}
-
-/// The rows of a batch, in parts of equal length; the last may be shorter.
-pub(crate) struct ReadBatch {
-    part_len: usize,
-    row_len: usize,
-    parts: Vec<ReadRows>,
-}
-
-#[cfg(feature = "check-index")]
-impl ReadRows {
-    /// Whether all is the same, bit for bit.
-    pub(super) fn is_same(&self, other: &ReadRows) -> bool {
-        let bits = |rows: &ReadRows| rows.floats.iter().map(|float| float.to_bits()).collect();
-        let (ours, theirs): (Vec<u32>, Vec<u32>) = (bits(self), bits(other));
-        self.found == other.found && ours == theirs
-    }
-}
-
-impl ReadBatch {
-    /// How many keys RocksDB was asked for.
-    pub(crate) fn asked(&self) -> usize {
-        self.parts.iter().map(|part| part.asked).sum()
-    }
-
-    /// The row of the `index`th key, if there is one.
-    pub(crate) fn row(&self, index: usize) -> Option<(RowHeader, &[f32])> {
-        let Found::Row(header) = self.found(index) else { return None };
-        let (part, row) = (&self.parts[index / self.part_len], index % self.part_len);
-        Some((header, &part.floats[row * self.row_len..(row + 1) * self.row_len]))
-    }
-
-    /// What was found under the `index`th key.
-    pub(crate) fn found(&self, index: usize) -> Found {
-        self.parts[index / self.part_len].found[index % self.part_len]
-    }
-}
-
 impl Readers {
     /// At most `most` threads; none if that is 1.
     pub(crate) fn new(most: usize) -> Readers {
-        Readers { shared: Arc::default(), threads: Mutex::default(), most }
+        Readers { shared: Arc::new(Shared::new()), threads: Mutex::default(), most }
     }
 
     /// Reads the rows of ascending `keys` of a group.
@@ -107,52 +74,58 @@ impl Readers {
         row_len: usize,
     ) -> Result<ReadBatch> {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
-        let part_len = keys.len().div_ceil(self.most).clamp(MIN_PART, MAX_PART);
+        let part_len = part_len(keys.len(), self.most, self.shared.pace.load(Ordering::Relaxed));
         let count = keys.len().div_ceil(part_len);
         let files = rocks.lookup_files(keys.len());
-        if count <= 1 || self.most == 1 || self.make_threads(count) == 0 {
-            let read = |part| read_part(rocks, files.as_deref(), group, part, row_len);
-            let parts: Result<Vec<_>> = keys.chunks(part_len).map(read).collect();
+        let parts = if count <= 1 || self.most == 1 || self.make_threads(count) == 0 {
+            let read = |part: &[i64]| {
+                let began = Instant::now();
+                let read = read_part(rocks, files.as_deref(), group, part, row_len);
+                self.shared.note(began.elapsed(), part.len());
+                read
+            };
+            let parts = keys.chunks(part_len).map(read).collect::<Result<_>>()?;
             rocks.renew_lookups();
-            return Ok(ReadBatch { part_len, row_len, parts: parts? });
-        }
+            parts
+        } else {
+            let answers = self.begin(rocks, files, group, keys.chunks(part_len), row_len)?;
+            rocks.renew_lookups();
+            collect(answers, count)?
+        };
+        Ok(ReadBatch::new(part_len, row_len, parts))
+    }
+
+    /// Has threads read the parts. Each answers with its index.
+    fn begin<'a>(
+        &self,
+        rocks: &Arc<Rocks>,
+        files: Option<Arc<LookupFiles>>,
+        group: u16,
+        parts: impl ExactSizeIterator<Item = &'a [i64]>,
+        row_len: usize,
+    ) -> Result<Receiver<Answer>> {
         let (sender, receiver) = mpsc::channel();
-        let mut jobs: Vec<Job> = room_for(count)?;
-        for (index, part) in keys.chunks(part_len).enumerate() {
+        let mut jobs: Vec<Job> = room_for(parts.len())?;
+        for (index, part) in parts.enumerate() {
             let (rocks, files, sender) = (Arc::clone(rocks), files.clone(), sender.clone());
+            let shared = Arc::clone(&self.shared);
             let mut keys = room_for(part.len())?;
             keys.extend_from_slice(part);
             jobs.push(Box::new(move || {
+                let began = Instant::now();
                 let read = threads::catch("a reader", || {
                     read_part(&rocks, files.as_deref(), group, &keys, row_len)
                 });
+                shared.note(began.elapsed(), keys.len());
                 // Before the answer: whoever gets it may close the database, and must be the
                 // last to hold it.
                 drop((rocks, files));
                 let _ = sender.send((index, read));
             }));
         }
-        drop(sender);
         self.shared.queue.lock().jobs.extend(jobs);
         self.shared.ready.notify_all();
-        rocks.renew_lookups();
-
-        let mut parts: Vec<Option<ReadRows>> = Vec::new();
-        parts.resize_with(count, || None);
-        let mut failure = None;
-        // Waits for all parts, also after a failure: when this returns, no job of this call is
-        // under way.
-        for (index, read) in receiver {
-            match read {
-                Ok(rows) => parts[index] = Some(rows),
-                Err(error) => failure = Some(error),
-            }
-        }
-        match (failure, parts.into_iter().collect::<Option<Vec<_>>>()) {
-            (None, Some(parts)) => Ok(ReadBatch { part_len, row_len, parts }),
-            (Some(error), _) => Err(error),
-            (None, None) => Err(Error::bug("a reader did not answer")),
-        }
+        Ok(receiver)
     }
 
     /// Makes threads until there are `wanted`, or the most; returns how many there are.
@@ -181,7 +154,45 @@ impl Readers {
     }
 }
 
+/// Waits for all parts, also after a failure: when this returns, no job of the call is under way.
+fn collect(answers: Receiver<Answer>, count: usize) -> Result<Vec<ReadRows>> {
+    let mut parts: Vec<Option<ReadRows>> = Vec::new();
+    parts.resize_with(count, || None);
+    let mut failure = None;
+    for (index, read) in answers {
+        match read {
+            Ok(rows) => parts[index] = Some(rows),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match (failure, parts.into_iter().collect()) {
+        (None, Some(parts)) => Ok(parts),
+        (Some(error), _) => Err(error),
+        (None, None) => Err(Error::bug("a reader did not answer")),
+    }
+}
+
+/// How many keys a part has, of so many.
+fn part_len(keys: usize, readers: usize, pace: u64) -> usize {
+    let least = if pace <= QUICK { MAX_PART } else { MIN_PART };
+    keys.div_ceil(readers).clamp(least, MAX_PART)
+}
+
 impl Shared {
+    fn new() -> Shared {
+        // Slow, until it is known.
+        let pace = AtomicU64::new(SLOWEST);
+        Shared { queue: Mutex::default(), ready: Condvar::new(), pace }
+    }
+
+    /// Notes how long a part of so many keys took.
+    fn note(&self, took: Duration, keys: usize) {
+        let took = took.as_nanos() as u64 / keys.max(1) as u64;
+        let before = self.pace.load(Ordering::Relaxed);
+        let after = before - before / NEWEST_PART + took.min(SLOWEST) / NEWEST_PART;
+        self.pace.store(after, Ordering::Relaxed);
+    }
+
     fn work(&self) {
         let mut queue = self.queue.lock();
         loop {
@@ -198,55 +209,35 @@ impl Shared {
     }
 }
 
-/// Reads the rows of ascending keys from `files`, or asks RocksDB.
-fn read_part(
-    rocks: &Rocks,
-    files: Option<&LookupFiles>,
-    group: u16,
-    keys: &[i64],
-    row_len: usize,
-) -> Result<ReadRows> {
-    let read = read_rows_of(rocks, files, group, keys, row_len)?;
-    #[cfg(feature = "check-index")]
-    if files.is_some() {
-        rocks.check_read(&read, group, keys, row_len)?;
-    }
-    Ok(read)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// As [`read_part`], and not checked.
-pub(super) fn read_rows_of(
-    rocks: &Rocks,
-    files: Option<&LookupFiles>,
-    group: u16,
-    keys: &[i64],
-    row_len: usize,
-) -> Result<ReadRows> {
-    let mut found = filled(Found::Nothing, keys.len())?;
-    let mut floats = filled(0.0f32, keys.len() * row_len)?;
-    let mut encoded = room_for(keys.len())?;
-    encoded.extend(keys.iter().map(|&key| key::encode(group, key)));
-    let mut keep = |index: usize, value: Option<&[u8]>| {
-        if let Some(value) = value {
-            let floats = &mut floats[index * row_len..(index + 1) * row_len];
-            found[index] = row::decode(value, row_len, floats)
-                .map_err(|error| error.within(&format!("group {group} key {}", keys[index])))?;
+    #[test]
+    fn few_keys_are_one_part_while_reads_are_quick() {
+        for keys in [1, 8, 39, 96, 128] {
+            assert!(part_len(keys, 64, QUICK) >= keys);
+            assert_eq!(part_len(keys, 64, QUICK + 1), 8);
         }
-        Ok(())
-    };
-    let asked = match files {
-        None => {
-            rocks.read_rows(&encoded, row::max_bytes(row_len), keep)?;
-            keys.len()
+        // Many keys are shared by all threads, whatever the pace.
+        for keys in [8192, 20_000] {
+            assert_eq!(part_len(keys, 64, QUICK), part_len(keys, 64, SLOWEST));
         }
-        Some(files) => {
-            let left = files.read(&encoded, &mut keep)?;
-            let mut asked = room_for(left.len())?;
-            asked.extend(left.iter().map(|&index| encoded[index]));
-            let keep_asked = |index: usize, value: Option<&[u8]>| keep(left[index], value);
-            rocks.read_rows(&asked, row::max_bytes(row_len), keep_asked)?;
-            left.len()
+    }
+
+    #[test]
+    fn the_pace_follows_what_reads_take() {
+        let shared = Shared::new();
+        let pace = || shared.pace.load(Ordering::Relaxed);
+        for _ in 0..60 {
+            shared.note(Duration::from_micros(128), 128);
         }
-    };
-    Ok(ReadRows { found, floats, asked })
+        assert!(pace() <= QUICK, "{}", pace());
+        shared.note(Duration::from_secs(10), 8);
+        assert!((QUICK + 1..SLOWEST / 4).contains(&pace()), "{}", pace());
+        for _ in 0..30 {
+            shared.note(Duration::from_micros(16), 8);
+        }
+        assert!(pace() <= QUICK, "{}", pace());
+    }
 }

@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::engine::moment::Moment;
 use crate::error::Result;
 use crate::memory::{filled, room_for};
-use crate::rocks::readers::ReadBatch;
+use crate::rocks::read_batch::ReadBatch;
 use crate::rocks::row::Found;
 use crate::seqno::Seqno;
 

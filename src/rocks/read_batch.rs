@@ -1,0 +1,110 @@
+//! The rows of a batch of keys, read in parts.
+
+use super::Rocks;
+use super::key;
+use super::lookup_files::LookupFiles;
+use super::row::{self, Found, RowHeader};
+use crate::error::Result;
+use crate::memory::{filled, room_for};
+
+/// What was read for consecutive keys.
+pub(super) struct ReadRows {
+    pub(crate) found: Vec<Found>,
+    /// `row_len` floats a key; zeros where there is no row.
+    pub(crate) floats: Vec<f32>,
+    /// How many keys RocksDB was asked for.
+    asked: usize,
+}
+
+/// The rows of a batch, in parts of equal length; the last may be shorter.
+pub(crate) struct ReadBatch {
+    part_len: usize,
+    row_len: usize,
+    parts: Vec<ReadRows>,
+}
+
+#[cfg(feature = "check-index")]
+impl ReadRows {
+    /// Whether all is the same, bit for bit.
+    pub(super) fn is_same(&self, other: &ReadRows) -> bool {
+        let bits = |rows: &ReadRows| rows.floats.iter().map(|float| float.to_bits()).collect();
+        let (ours, theirs): (Vec<u32>, Vec<u32>) = (bits(self), bits(other));
+        self.found == other.found && ours == theirs
+    }
+}
+
+impl ReadBatch {
+    pub(super) fn new(part_len: usize, row_len: usize, parts: Vec<ReadRows>) -> ReadBatch {
+        ReadBatch { part_len, row_len, parts }
+    }
+
+    /// How many keys RocksDB was asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.parts.iter().map(|part| part.asked).sum()
+    }
+
+    /// The row of the `index`th key, if there is one.
+    pub(crate) fn row(&self, index: usize) -> Option<(RowHeader, &[f32])> {
+        let Found::Row(header) = self.found(index) else { return None };
+        let (part, row) = (&self.parts[index / self.part_len], index % self.part_len);
+        Some((header, &part.floats[row * self.row_len..(row + 1) * self.row_len]))
+    }
+
+    /// What was found under the `index`th key.
+    pub(crate) fn found(&self, index: usize) -> Found {
+        self.parts[index / self.part_len].found[index % self.part_len]
+    }
+}
+
+/// Reads the rows of ascending keys from `files`, or asks RocksDB.
+pub(super) fn read_part(
+    rocks: &Rocks,
+    files: Option<&LookupFiles>,
+    group: u16,
+    keys: &[i64],
+    row_len: usize,
+) -> Result<ReadRows> {
+    let read = read_rows_of(rocks, files, group, keys, row_len)?;
+    #[cfg(feature = "check-index")]
+    if files.is_some() {
+        rocks.check_read(&read, group, keys, row_len)?;
+    }
+    Ok(read)
+}
+
+/// As [`read_part`], and not checked.
+pub(super) fn read_rows_of(
+    rocks: &Rocks,
+    files: Option<&LookupFiles>,
+    group: u16,
+    keys: &[i64],
+    row_len: usize,
+) -> Result<ReadRows> {
+    let mut found = filled(Found::Nothing, keys.len())?;
+    let mut floats = filled(0.0f32, keys.len() * row_len)?;
+    let mut encoded = room_for(keys.len())?;
+    encoded.extend(keys.iter().map(|&key| key::encode(group, key)));
+    let mut keep = |index: usize, value: Option<&[u8]>| {
+        if let Some(value) = value {
+            let floats = &mut floats[index * row_len..(index + 1) * row_len];
+            found[index] = row::decode(value, row_len, floats)
+                .map_err(|error| error.within(&format!("group {group} key {}", keys[index])))?;
+        }
+        Ok(())
+    };
+    let asked = match files {
+        None => {
+            rocks.read_rows(&encoded, row::max_bytes(row_len), keep)?;
+            keys.len()
+        }
+        Some(files) => {
+            let left = files.read(&encoded, &mut keep)?;
+            let mut asked = room_for(left.len())?;
+            asked.extend(left.iter().map(|&index| encoded[index]));
+            let keep_asked = |index: usize, value: Option<&[u8]>| keep(left[index], value);
+            rocks.read_rows(&asked, row::max_bytes(row_len), keep_asked)?;
+            left.len()
+        }
+    };
+    Ok(ReadRows { found, floats, asked })
+}
