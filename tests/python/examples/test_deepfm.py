@@ -60,15 +60,6 @@ class DeepFM(unittest.TestCase):
         if importlib.util.find_spec("matplotlib") is not None:
             self.assertEqual((self.folder / "parts" / "curve.png").read_bytes()[:4], b"\x89PNG")
 
-    def test_one_label_only(self):
-        log = self.folder / "clicks.libfm"
-        log.write_text("1 5:1 7:1\n1 6:1 7:1\n" * 40)
-        options = ("--epochs", 2, "--batch", 16, "--cache-bytes", 1 << 24, "--compare")
-        _, printed = self.train(log, "--out", self.folder / "out", *options)
-        self.assertEqual(printed.count("test AUC undefined (one label only)"), 2)
-        self.assertIn("torch.nn.Embedding: undefined (one label only)", printed)
-        self.assertNotIn("nan", printed.lower())
-
     def test_adagrad_is_that_of_torch_nn(self):
         logs = self.write_log("train.libfm", 4000, 1), self.write_log("test.libfm", 1000, 2)
         options = ("--batch", 64, "--lr", 0.01, "--cache-bytes", 1 << 24, "--epochs", 2)
