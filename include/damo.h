@@ -132,7 +132,7 @@
 #define DAMO_GROUP_BY_NAME 4294967294
 
 /**
- * As a global step that a call expects: any step will do.
+ * As the global step that a call expects: any step will do.
  */
 #define DAMO_ANY_STEP 9223372036854775807
 
@@ -901,9 +901,9 @@ damo_status damo_filter_sync(const damo_filter *filter);
  *     threads       threads that share the work of a large call, 1..1024 (the number of cores).
  *                   Beside them there are one that writes, one that prefetches, the readers, and
  *                   RocksDB's
- *     readers       the most threads that wait for the disk, 1..1024 (64). They are made when
+ *     readers       the most threads that read rows from disk, 1..1024 (64). They are made when
  *                   calls need rows that are not in memory. With 1 such a call reads for itself.
- *                   A process with several storages may divide 64 by their number
+ *                   A process with several storages may give each 64 divided by their number
  *     read_only     true: nothing in data_dir is changed, see below (false)
  * ```
  *
@@ -1088,12 +1088,13 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
  *     rows_read         keys asked for by lookup and peek
  *     rows_created      rows made by lookup and apply_gradients
  *     rows_updated      optimizer steps taken
- *     steps_skipped     calls of apply_gradients that were skipped, since the option non_finite is
- *                       "skip"; one for a damo_step
+ *     steps_skipped     calls of apply_gradients that the option non_finite "skip" skipped; a call
+ *                       of a damo_step counts once
  *     rows_loaded       keys looked for on disk
  *     rows_loaded_by_rocksdb
- *                       of these, keys that RocksDB was asked for, since damo's own reader knows a
- *                       file not well enough or has no room for it
+ *                       of these, keys that RocksDB was asked for, since damo's own reader cannot
+ *                       read a file, or has no memory for its index and filter. The first 1,024
+ *                       keys after opening are among them
  *     rows_written      rows written back to disk in the background
  *     expired_rows      rows whose time to live was over, made anew or dropped by a merge
  *     cache_hits        keys of lookup and peek that were in memory
@@ -1391,9 +1392,9 @@ void damo_lookup_free(damo_lookup *lookup);
  *                   float; of the 2-norm of each key's gradient; of the 2-norm of the gradients of
  *                   all keys of the call together
  *     max_norm      a limit > 0 of the 2-norm of a row's weights (none)
- *     non_finite    what a call does with gradients that are NaN, infinite or beyond 1e18:
- *                   "refuse": it is an error (the default); "skip": the call returns OK, has
- *                   changed nothing, and is counted (damo_storage_stat: steps_skipped)
+ *     non_finite    what a call does with gradients that are NaN, infinite or beyond 1e18.
+ *                   "refuse": it is an error (the default). "skip": the call returns OK, changes
+ *                   nothing, and is counted (damo_storage_stat: steps_skipped)
  * ```
  *
  * Gradients are clipped after those of a key were merged. When duplicates is "sequential", the
@@ -1402,11 +1403,11 @@ void damo_lookup_free(damo_lookup *lookup);
  * embedding's limits come first, and then those of the step.
  *
  * The weights of a row whose norm is beyond max_norm are multiplied by max_norm / (norm + 1e-7):
- * after every step of the row, and when it is made, before its first step. So lookups read what
- * those of torch.nn.Embedding with this max_norm do, which scales rows when they are looked up.
- * Here a lookup changes no row. Rows that were inserted, imported, committed from a pin or stored
- * without the option stay as they are until their next step. The optimizer's state is never
- * scaled.
+ * after every step of the row, and when it is made, before its first step. torch.nn.Embedding
+ * scales rows when they are looked up; here a lookup changes no row. Lookups read the same in both
+ * if a model is trained with max_norm from the start. Rows that were inserted, imported, committed
+ * from a pin or stored without the option stay as they are until their next step. The optimizer's
+ * state is never scaled.
  *
  * A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler,
  * initializer and max_norm may differ at the next opening. Embeddings that have a group open at
@@ -1520,9 +1521,9 @@ damo_status damo_embedding_lookup(const damo_embedding *embedding,
  * - occurrences: keys_len numbers, 1 or more each: how often the key occurs.
  * - weights: keys_len x dim floats, in key order.
  *
- * Rows are made, and the statistics and a filter (damo_embedding_set_filter) count, as in
- * damo_embedding_lookup of a batch with each key so many times in a row. If a key is given twice,
- * its numbers are added.
+ * Rows, the statistics and a filter (damo_embedding_set_filter) are then as after a
+ * damo_embedding_lookup of a batch that has each key that many times, one after the other. If a
+ * key is given twice, its numbers are added.
  *
  * Errors, after which weights may be partly written:
  * - INVALID_ARGUMENT: those of damo_embedding_lookup; an occurrences_len that is not keys_len; an
@@ -1586,9 +1587,9 @@ damo_status damo_embedding_prefetch(const damo_embedding *embedding,
  * or not at all.
  *
  * With the option non_finite "skip" a call with a gradient that is NaN, infinite or beyond 1e18 in
- * size is skipped: it returns OK, and nothing has changed, the global step neither. The statistic
- * steps_skipped counts such calls. A damo_step with one part says which call was skipped
- * (damo_step_skipped).
+ * size is skipped: it returns OK, and neither rows nor the global step have changed. The statistic
+ * steps_skipped counts such calls. To know whether a call was skipped, use a damo_step with one
+ * part (damo_step_skipped).
  *
  * Errors, after which nothing has changed (for IO see "Input and output errors" above):
  * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a gradients_len that is not
@@ -1815,14 +1816,14 @@ damo_status damo_embedding_set_filter(const damo_embedding *embedding, const dam
 damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
 
 /**
- * As damo_embedding_lookup, when the group's global step is step. For callers that send calls
- * again, see damo_embedding_apply_gradients_once.
+ * As damo_embedding_lookup, if the group's global step is step. It is for callers that send calls
+ * again: see damo_embedding_apply_gradients_once.
  *
  * - step: a number >= 0; or DAMO_ANY_STEP, which makes this damo_embedding_lookup.
  * - the others: as in damo_embedding_lookup.
  *
- * The rows are then all of that step: no call changes the group meanwhile. Calls that want to, and
- * other such lookups of the group, wait.
+ * All rows are then of that step: calls that change the group wait until this one is over, and so
+ * do other such lookups of the group.
  *
  * Errors: as damo_embedding_lookup, and
  * - STEP_MISMATCH: the group has another global step (the message has it). Nothing is written.
@@ -1848,20 +1849,20 @@ damo_status damo_embedding_lookup_at(const damo_embedding *embedding,
  *   DAMO_ANY_STEP.
  * - keys, gradients: as in damo_embedding_apply_gradients.
  * - applied: becomes true when the call was made now. It becomes false, and nothing changes, when
- *   the group has this call of the client, or a later one, already; whatever was expected, and
- *   whatever the gradients are. It becomes false, too, when the call is skipped (option
- *   non_finite), which stores nothing. May be NULL.
+ *   the group already has this call of the client, or a later one; expected and gradients do not
+ *   matter then. It also becomes false when the call is skipped (option non_finite), which stores
+ *   nothing. May be NULL.
  *
  * The client and its sequence are stored with the call, whole or not at all. They are part of
  * checkpoints, and damo_storage_describe lists them. 30 days after its latest call on a group a
  * client is forgotten there; damo_storage_forget_client forgets it at once. damo_embedding_clear
  * forgets no client.
  *
- * A client has one call on a group under way at a time. A client that has got a later call stored
- * cannot make an earlier one any more.
+ * A client has one call on a group under way at a time. Once a call is stored, an earlier one of
+ * the client is not made any more.
  *
  * With durability "checkpoint" a kill may leave rows that are newer than what is stored of
- * clients. Go on from a checkpoint then.
+ * clients. Load the last checkpoint then.
  *
  * A filter counts what lookups see. A lookup that is sent again is counted again.
  *
@@ -1891,9 +1892,9 @@ damo_status damo_embedding_apply_gradients_once(const damo_embedding *embedding,
  *     clip_norm       of the 2-norm of the gradients of all keys together, over all groups, as
  *                     torch.nn.utils.clip_grad_norm_; damo_step_gradient_norm returns the norm
  *     non_finite      what damo_step_apply_gradients does if a gradient is NaN, infinite or beyond
- *                     1e18: "refuse" is an error. "skip" is none; damo_step_skipped says 1, and no
- *                     row or global step has changed. Without it the options of the embeddings
- *                     with such gradients count, and if one of them refuses, the step does
+ *                     1e18. "refuse": it is an error. "skip": it returns OK, no row or global step
+ *                     has changed, and damo_step_skipped says 1. Without this option it skips if
+ *                     all embeddings with such gradients have "skip", and otherwise refuses
  * ```
  *
  * Gradients are clipped in this order, after those of a key were added up and the options of their
@@ -2064,11 +2065,11 @@ damo_status damo_step_apply_gradients(damo_step *step,
 damo_status damo_step_gradient_norm(damo_step *step, double *norm);
 
 /**
- * Writes to *skipped whether the latest damo_step_apply_gradients was skipped, as the option
- * non_finite "skip" says: 1 then, and 0 if it was applied, has failed, or there was none.
+ * Writes 1 to *skipped if the option non_finite "skip" made the latest damo_step_apply_gradients
+ * skip its gradients. Writes 0 if that call applied them or failed, or if there was none.
  *
- * A trainer that scales its loss makes the scale smaller then. damo_storage_stat has the number of
- * skipped steps, as steps_skipped.
+ * A trainer that scales its loss makes the scale smaller after a skipped step. damo_storage_stat
+ * has the number of skipped steps, as steps_skipped.
  *
  * Errors, after which nothing is written:
  * - INVALID_ARGUMENT: a NULL handle or skipped.
@@ -2077,20 +2078,19 @@ damo_status damo_step_gradient_norm(damo_step *step, double *norm);
 damo_status damo_step_skipped(damo_step *step, uint8_t *skipped);
 
 /**
- * As damo_step_lookup, when the parts' groups are at the steps that are expected of them. For
- * callers that send calls again, see damo_step_apply_gradients_once.
+ * As damo_step_lookup, if the parts' groups are at the given global steps. It is for callers that
+ * send calls again: see damo_step_apply_gradients_once.
  *
  * - steps: parts_len global steps, in the order of the parts, each a number >= 0 or DAMO_ANY_STEP.
  *   NULL: any. Parts of one group have the same step, or DAMO_ANY_STEP.
  * - outputs, parts_len: as in damo_step_lookup.
  *
- * The rows of a group with a step are then all of that step: no call changes the group meanwhile.
- * Calls that want to, and other such lookups of the group, wait.
+ * All rows of a group with a step are then of that step: calls that change the group wait until
+ * this one is over, and so do other such lookups of the group.
  *
  * Errors: as damo_step_lookup, and
  * - STEP_MISMATCH: a group has another global step (the message has both). Nothing is written.
- * - INVALID_ARGUMENT: a step that is negative; two steps for one group.
- *   Nothing is written.
+ * - INVALID_ARGUMENT: a step that is negative; different steps for one group. Nothing is written.
  */
 damo_status damo_step_lookup_at(damo_step *step,
                                 const int64_t *steps,
@@ -2111,26 +2111,26 @@ damo_status damo_step_lookup_at(damo_step *step,
  *   the same step, or DAMO_ANY_STEP.
  * - gradients, parts_len: as in damo_step_apply_gradients.
  * - applied: becomes true when the call was made now. It becomes false, and nothing changes, when
- *   the groups have this call of the client, or a later one, already; whatever was expected, and
- *   whatever the gradients are. It becomes false, too, when the call is skipped (see
- *   damo_step_skipped), which stores nothing. May be NULL.
+ *   the groups already have this call of the client, or a later one; expected and gradients do not
+ *   matter then. It also becomes false when the call is skipped (see damo_step_skipped), which
+ *   stores nothing. May be NULL.
  *
  * The client and its sequence are stored with the call, whole or not at all, for each group. They
  * are part of checkpoints, and damo_storage_describe lists them. 30 days after its latest call on
- * a group a client is forgotten there; damo_storage_forget_client forgets it at once. To clear a
- * group forgets no client.
+ * a group a client is forgotten there; damo_storage_forget_client forgets it at once.
+ * damo_embedding_clear forgets no client.
  *
- * A client has one call on a group under way at a time. A client that has got a later call stored
- * cannot make an earlier one any more.
+ * A client has one call on a group under way at a time. Once a call is stored, an earlier one of
+ * the client is not made any more.
  *
  * With durability "checkpoint" a kill may leave rows that are newer than what is stored of
- * clients. Go on from a checkpoint then.
+ * clients. Load the last checkpoint then.
  *
  * Errors: as damo_step_apply_gradients, and
  * - STEP_MISMATCH: the call is not stored, and a group has another global step than is expected
  *   (the message has both).
- * - INVALID_ARGUMENT: an expected step that is negative; two of them for one
- *   group; a sequence that some of the groups have, or a later one, and others do not.
+ * - INVALID_ARGUMENT: an expected step that is negative; different ones for one group; a sequence
+ *   that only some of the groups have stored, or a later one.
  */
 damo_status damo_step_apply_gradients_once(damo_step *step,
                                            uint64_t client,

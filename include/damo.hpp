@@ -612,7 +612,7 @@ class filter {
 
 // As a group: all groups.
 inline constexpr std::uint32_t all_groups = DAMO_ALL_GROUPS;
-// As a step that a call expects: any step will do.
+// As the global step that a call expects: any step will do.
 inline constexpr std::int64_t any_step = DAMO_ANY_STEP;
 
 // A call of a client that numbers its calls. See damo_embedding_apply_gradients_once.
@@ -936,8 +936,9 @@ class embedding {
     return weights;
   }
 
-  // As lookup of a batch that has keys[i] occurrences[i] times, but writes one row for each of
-  // keys. Filters and statistics count every occurrence. keys_partition makes both arguments.
+  // For distinct keys, where keys[i] occurs occurrences[i] times in a batch. As lookup of the
+  // batch, but writes each key's row once. Filters and statistics count every occurrence.
+  // keys_partition makes both arguments.
   void lookup_counted(keys_view keys, span<const std::uint32_t> occurrences,
                       span<float> weights) const {
     detail::check(damo_embedding_lookup_counted(get(), keys.data(), keys.size(),
@@ -1000,7 +1001,8 @@ class embedding {
                                                       gradients.size(), &applied));
     return applied;
   }
-  // As lookup, with all rows of this step of the group. Throws STEP_MISMATCH at another one.
+  // As lookup, if the group's global step is step: all rows are then of that step. Throws
+  // STEP_MISMATCH at another one.
   void lookup_at(std::int64_t step, keys_view keys, span<float> weights) const {
     detail::check(damo_embedding_lookup_at(get(), step, keys.data(), keys.size(), weights.data(),
                                            weights.size()));
@@ -1136,8 +1138,8 @@ class step {
       return damo_step_add_keys(get(), e.get(), keys.data(), keys.size());
     });
   }
-  // With how often each key occurs, which lookups count, as embedding::lookup_counted does. The
-  // part has one row a key.
+  // As add, with how often each key occurs: lookups count every occurrence, as
+  // embedding::lookup_counted does. The part has one row a key.
   std::size_t add_counted(const embedding& e, keys_view keys,
                           span<const std::uint32_t> occurrences) {
     return add_part({keys.size(), e.dim(), width_}, [&] {
@@ -1198,9 +1200,9 @@ class step {
   }
 
   // As apply_gradients, for callers that send a call again until they have an answer: a call that
-  // is stored is not made again. Returns whether it was made now. expected has a step of the group,
-  // or any_step, for each part; none: any. If the call is not stored, and a group's step is not the
-  // expected one, this throws STEP_MISMATCH.
+  // is stored is not made again. Returns whether it was made now. expected has for each part the
+  // step of its group, or any_step; empty: any. If the call is not stored, and a group has another
+  // step, this throws STEP_MISMATCH.
   bool apply_gradients_once(call_id call, span<const float> matrix,
                             span<const std::int64_t> expected = {}) {
     return apply_once(call, expected,
@@ -1212,8 +1214,8 @@ class step {
     return apply_once(call, expected, parts_of("apply_gradients_once: gradients", gradients));
   }
 
-  // As lookup, with all rows of these steps of the groups: a step, or any_step, for each part.
-  // Throws STEP_MISMATCH if a group is at another one.
+  // As lookup, if the groups are at these steps: all rows are then of them. steps has for each part
+  // the step of its group, or any_step; empty: any. Throws STEP_MISMATCH at another one.
   void lookup_at(span<const std::int64_t> steps, span<float> matrix) {
     read_at(steps, columns("lookup_at: matrix", matrix.data(), matrix.size()));
   }
@@ -1229,7 +1231,7 @@ class step {
     return norm;
   }
 
-  // Whether the latest apply_gradients was skipped, as the option non_finite "skip" says.
+  // Whether the option non_finite "skip" skipped the latest apply_gradients.
   bool skipped() const {
     std::uint8_t skipped = 0;
     detail::check(damo_step_skipped(get(), &skipped));

@@ -181,7 +181,7 @@ def positions(values: Any) -> np.ndarray:
 
 
 def counts(values: Any, shape: tuple[int, ...], what: str, least: int) -> np.ndarray:
-    """Numbers from least to 2^32 - 1 as a C-contiguous uint32 array of this shape, that of keys."""
+    """Numbers from least to 2^32 - 1 as a C-contiguous uint32 array. shape is that of keys."""
     array = _integers(values, what)
     if array.shape != shape:
         raise InvalidArgumentError(

@@ -86,7 +86,7 @@ class Embedding(Handle):
         )
         self._row_len = optimizer.row_len(self.dim)
         self.padding_key = None if padding_key is None else _arrays.key(padding_key, "padding_key")
-        # How gradients are conditioned, for those who add up gradients of several embeddings.
+        # Limits and non_finite: what is handed over for different ones is not added up.
         self._conditions = {name: value for name, value in options.items() if value is not None}
         bag = Params(
             {
@@ -158,8 +158,9 @@ class Embedding(Handle):
         count every occurrence.
         out: contiguous writable float32 of that shape, which is filled and returned. Raises
         TypeError or ValueError for wrong arrays.
-        at_step: the group's step, as step has it. All rows are then of that step: other calls on
-        the group wait. Raises StepMismatchError if the group has another step. None: any.
+        at_step: the step that the group must have. All rows are then of that step: calls that
+        change the group wait, and so do other lookups with at_step. Raises StepMismatchError if the
+        group has another step. None: any.
         """
         numbers = _arrays.keys(keys)
         weights = self._rows(numbers, out)
@@ -326,7 +327,7 @@ class Embedding(Handle):
         gradients: contiguous float32 of shape keys.shape + (dim,).
         once: (client, sequence), two numbers from 0 to 2**64 - 1, for a caller that sends a call
         again until it has an answer. client is the caller's own number, and sequence rises over all
-        of its calls. A call that is stored, or is older than one that is, is not made.
+        of its calls. A call is not made if it is stored, or a later one of its client.
         expected_step: with once, the step that the group must have before the call. None: any.
 
         With once it returns whether the call was made now: False if it is stored, or was skipped.

@@ -31,12 +31,12 @@ def numbers(once: Any) -> Once:
 
 
 def step(value: int | None, what: str) -> int:
-    """A step that is expected, for C. None: any."""
+    """An expected step for C. value None: any."""
     return ANY_STEP if value is None else _arrays.integer(value, what, 0, ANY_STEP - 1)
 
 
 def steps(values: Any, what: str, features: Sequence[str]) -> Any:
-    """The steps that features are expected at, for C. None: any.
+    """The expected steps of features, for C. values None: any, and the result is None.
 
     Raises ValueError for a name that is no feature.
     """

@@ -101,7 +101,7 @@ class Step(StepHandle):
 
     @property
     def skipped(self) -> bool:
-        """Whether the latest apply_gradients was skipped, as non_finite="skip" says."""
+        """Whether non_finite="skip" skipped the latest apply_gradients."""
         with self._alone():
             return self._was_skipped()
 
@@ -151,14 +151,15 @@ class Step(StepHandle):
 
         features: a dict with the keys of each feature, as the class explains.
         occurrences: a dict with how often each key of a feature occurs, as for Embedding.lookup.
-        Features may be missing in it; those with a pooling must be. A key has one gradient all the
-        same.
+        Features may be missing in it; those with a pooling must be. apply_gradients still takes one
+        gradient a key.
         out: a dict of writable float32 arrays of the results' shapes, or one matrix for all. A
         matrix has the shape (batch, dim), with the features side by side in their order, and needs
         one row of each feature for each row of the batch. Rows of matrices may have gaps between
         them. out is filled and returned.
         at_step: the step that the groups must have, or a dict with the steps of some features. All
-        rows of these are then of that step: other calls on the groups wait. None: any.
+        rows of these are then of that step: calls that change their groups wait, and so do other
+        lookups with at_step. None: any.
 
         Raises TypeError or ValueError, which name the feature and the argument, for wrong arrays;
         StepMismatchError if a group has another step. Then no row was made.
@@ -215,8 +216,8 @@ class Step(StepHandle):
         features: a dict with the keys of each feature; None: those of the latest call that had
         features, a lookup, peek or apply_gradients. With pooling "max" they must be None: each
         column of a gradient goes to the key that had the largest value in what was read.
-        once: (client, sequence), as for Embedding.apply_gradients. A call that all groups have
-        stored, or a later one of its client, is not made.
+        once: (client, sequence), as for Embedding.apply_gradients. A call is not made if all groups
+        have it stored, or a later one of its client.
         expected_step: with once, the step that the groups must have before the call, or a dict with
         the steps of some features. None: any.
 
@@ -239,7 +240,7 @@ class Step(StepHandle):
         with self._alone():
             if features is not None:
                 for feature in self._features:
-                    # A call that is stored needs no lookup. The library says so.
+                    # A call that is stored needs no lookup. The library finds out whether it is.
                     if feature.pooling == "max" and once is None:
                         raise InvalidArgumentError(
                             f"damo: {feature} has pooling 'max': look its features up first, and"

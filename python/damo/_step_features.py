@@ -122,9 +122,9 @@ def check_names(given: Any, what: str, features: Sequence[Feature]) -> None:
 
 
 def checked_occurrences(given: Any, features: Sequence[Feature]) -> Mapping[str, Any]:
-    """What is given as occurrences. Raises TypeError, or ValueError for a name of no feature.
+    """given, or an empty dict for None. Raises TypeError if it is no dict.
 
-    Features with a pooling have none.
+    Raises ValueError for a name of no feature, and for a feature with a pooling.
     """
     if given is None:
         return {}

@@ -84,8 +84,8 @@ class Storage(Handle):
     default). "power": also if the machine loses power. "checkpoint": only what flush, checkpoint or
     close has written; the fastest.
     threads: how many share the work of a large call (the number of cores).
-    readers: how many threads wait for the disk at most, 1..1024 (64). A process with several
-    storages may divide 64 by their number. With 1 each call reads for itself.
+    readers: how many threads read rows from disk at most, 1..1024 (64). A process with several
+    storages may give each 64 divided by their number. With 1 each call reads for itself.
     read_only: True changes nothing in the directory, which may be open in another process, a
     checkpoint, or without write permission. Calls that change rows raise damo.NotSupportedError.
 
@@ -290,8 +290,9 @@ class Storage(Handle):
         of a key were added up, and each embedding's own limits were applied; None: no limit. They
         are for each float, for the 2-norm of each key, and for the 2-norm of all keys of all
         features together, which gradient_norm then has.
-        non_finite: "skip" skips steps with gradients that are NaN or infinite, which skipped then
-        tells, and "refuse" raises ValueError; None: as their embeddings do.
+        non_finite: what a step does with gradients that are NaN, infinite or beyond 1e18. "skip":
+        it changes nothing, and skipped is True. "refuse": it raises ValueError. None: it skips if
+        all embeddings with such gradients have "skip", and otherwise raises.
 
         Raises TypeError or ValueError for a wrong argument, and for two embeddings of one group.
         """

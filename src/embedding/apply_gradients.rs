@@ -15,8 +15,8 @@ impl Embedding {
     /// `INVALID_ARGUMENT` for a wrong length and for a gradient that is NaN, infinite or beyond
     /// 1e18, naming its key; `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed.
     ///
-    /// With the option `non_finite` "skip" a call with such a gradient is skipped: nothing has
-    /// changed, also not the step, and it is no error.
+    /// With the option `non_finite` "skip" a call with such a gradient is skipped. It is no error,
+    /// and neither rows nor the step have changed.
     pub fn apply_gradients(&self, keys: &[i64], gradients: &[f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.storage.engine().check_writable()?;

@@ -46,8 +46,8 @@ impl Embedding {
         Ok(matches!(applied, Applied::Done(_)))
     }
 
-    /// As [`Embedding::lookup`], when the group's global step is `step`. The rows that are read are
-    /// then those of that step, whatever other calls do meanwhile. They wait.
+    /// As [`Embedding::lookup`], if the group's global step is `step`. All rows are then of that
+    /// step: calls that change the group wait.
     ///
     /// # Errors
     /// `STEP_MISMATCH` when it is another one: nothing is read. As [`Embedding::lookup`].

@@ -78,8 +78,8 @@ impl Clients {
         known.latest.insert(client, latest)
     }
 
-    /// Takes back the call of a client that failed; `before` is the one before it. All calls that
-    /// came later have failed, too, and do the same in any order.
+    /// Takes back a call of a client that failed; `before` is the one before it. All later calls
+    /// have failed, too. They are taken back as well, in any order.
     pub(super) fn take_back(&self, client: u64, before: Option<Latest>) {
         let mut known = self.known.lock();
         let now = known.latest.get(&client).copied();
@@ -234,7 +234,7 @@ mod tests {
         let unsaved = clients.unsaved(over).unwrap();
         assert_eq!(unsaved, [(7, None), (8, Some(at(1, 5000)))]);
         assert!(!clients.has(7));
-        // A clock that went back makes nobody older.
+        // With a clock that went back, nobody is forgotten.
         assert_eq!(clients.sequence(8, 0), Some(1));
     }
 

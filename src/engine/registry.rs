@@ -25,8 +25,8 @@ impl Engine {
     /// group does not have.
     pub(crate) fn open_group(&self, wanted: GroupRef, config: GroupConfig) -> Result<Arc<Group>> {
         if self.journal().is_some() && self.makes_rows_differently(wanted, &config) {
-            // A replay makes rows as the next entry in the journal says. Rows that were made
-            // differently and never stepped have to be on disk before.
+            // A replay makes rows by the configuration of the next entry that needs them. Rows that
+            // were made by another one, and never stepped, have to be on disk before.
             self.writer.write_all()?;
         }
         let mut groups = self.groups.lock();
@@ -57,7 +57,7 @@ impl Engine {
         Ok(Arc::clone(group))
     }
 
-    /// Whether a configuration makes a known group's rows otherwise than its present one.
+    /// Whether a configuration makes a known group's rows differently from its present one.
     fn makes_rows_differently(&self, wanted: GroupRef, config: &GroupConfig) -> bool {
         let groups = self.groups.lock();
         let known = names::find(&groups, wanted).ok().and_then(|id| groups.get(&id));

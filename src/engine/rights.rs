@@ -152,7 +152,8 @@ impl Rights {
         Ok(WriteGuard { rights: self, _lock: lock })
     }
 
-    /// Waits until no call changes rows, and keeps all from it. For a call that only reads.
+    /// Waits until no call changes rows, and keeps calls from changing any. For a call that only
+    /// reads.
     pub(crate) fn hold_changes(&self) -> HeldChanges<'_> {
         HeldChanges { _lock: self.change().write() }
     }

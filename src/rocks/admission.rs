@@ -16,14 +16,13 @@ use crate::files::regular;
 
 pub(super) struct Admission<'a> {
     lookups: &'a Lookups,
-    /// What the list before says about files that are listed again.
+    /// What the previous list says about files that are listed again.
     known: HashMap<PathBuf, (Bounds, Use)>,
     files: Vec<Leveled>,
     /// How many of these files are open, and the bytes of memory that they take.
     open: usize,
     bytes: usize,
-    /// Bytes of memory of files that the list before has and this one has not, and of those that
-    /// both have.
+    /// Bytes of memory of files that only the previous list has, and of those that both lists have.
     gone_bytes: usize,
     kept_bytes: usize,
     /// Bytes of memory of newly opened files.
@@ -135,7 +134,7 @@ impl<'a> Admission<'a> {
         Some(Use::Open(Arc::new(lookup)))
     }
 
-    /// Closes what only the list before has, if all together would take too much memory. Readers
+    /// Closes what only the previous list has, if all together would take too much memory. Readers
     /// ask RocksDB until the list is made.
     fn make_room(&mut self, more: usize) {
         let all = self.gone_bytes + self.kept_bytes + self.new_bytes;

@@ -2,8 +2,8 @@
 //!
 //! A list is made anew after each change of files, and files that stay are kept open. A read begins
 //! with a list that has seen every change before it (`lookups`). What changes meanwhile does no
-//! harm: a merge leaves the same newest rows, and the listed files stay open; a file that the
-//! writer adds has rows that are in memory, which nobody reads from disk.
+//! harm. A merge leaves the same newest rows, and the listed files stay open. A file that the
+//! writer adds has rows that are still in memory, and nobody reads those from disk.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,8 +20,8 @@ use crate::error::Result;
 
 /// How often the list is made: a merge may delete a listed file before it is opened.
 const TRIES: usize = 3;
-/// RocksDB is asked for so many keys before files are opened, so that a few reads are quick. Tests
-/// that compare reads open files at once.
+/// RocksDB is asked for the first so many keys, so that a few reads do not wait for files to be
+/// opened. Tests that compare reads open files at once.
 const FEW: usize = if cfg!(feature = "check-index") { 1 } else { 1024 };
 
 /// What came of making a list.
@@ -62,7 +62,7 @@ impl Rocks {
     pub(super) fn files_have_changed(&self) {
         let lookups = &self.lookups;
         let _listing = lookups.listing.lock();
-        // Whoever reads this number before it is set gets the list of before, or the new one.
+        // Whoever reads the number before it is set here gets the old list or the new one.
         let changes = lookups.changes() + 1;
         if lookups.is_used() {
             self.list_again(changes);
@@ -70,8 +70,8 @@ impl Rocks {
         lookups.set_changes(changes);
     }
 
-    /// Makes the list anew if a merge has replaced files. Until then the list of before serves, so
-    /// one thread does this, and no other waits for it.
+    /// Makes the list anew if a merge has replaced files. The old list serves until then, so one
+    /// thread does this, and no other waits for it.
     pub(super) fn renew_lookups(&self) {
         if self.lookups.is_behind()
             && let Some(_listing) = self.lookups.listing.try_lock()
@@ -134,7 +134,7 @@ impl Rocks {
             return Listed::TooLarge(too_large);
         }
         for _ in 0..TRIES {
-            // What was in memory before the files are listed, is in memory or listed.
+            // Looked at before the files are listed: what is flushed in between is then listed.
             if self.entries_in_memory() != Some(0) {
                 return Listed::NotNow;
             }
@@ -165,7 +165,7 @@ impl Rocks {
         Ok(lookup_bytes(self.estimated_rows()?, self.live_bytes().unwrap_or(0)))
     }
 
-    /// The bytes of all SST files of rows that count now.
+    /// The bytes of all SST files of rows, without those that only a snapshot has.
     fn live_bytes(&self) -> Option<u64> {
         self.known_number("rocksdb.live-sst-files-size")
     }

@@ -1,5 +1,5 @@
-//! Lookups: the list of files that single rows are read from, and as of when it is. `file_list`
-//! makes it.
+//! Lookups: the list of files that single rows are read from, and how old it is. `file_list` makes
+//! it.
 //!
 //! Two counts say how old a list is. `changes` counts what must be in a list before the next read:
 //! files that the writer has added, and deletions of groups. Only damo's own calls cause these, so
@@ -34,7 +34,7 @@ pub(super) struct Lookups {
     pub(super) known: Mutex<Known>,
     /// Held while the list is made, and while a change is counted.
     pub(super) listing: Mutex<()>,
-    /// How many changes there were, and one more. Set with `listing` locked.
+    /// How many changes there were, plus one. Set with `listing` locked.
     changes: AtomicU64,
     /// How many merges and flushes there were.
     pub(super) merges: Arc<AtomicU64>,
@@ -52,7 +52,7 @@ pub(super) struct Lookups {
     pub(super) too_large: AtomicU64,
 }
 
-/// The list, and as of when it is.
+/// The list, and which changes it has seen.
 #[derive(Default)]
 pub(super) struct Known {
     /// The counts before the list was made.

@@ -31,9 +31,9 @@ impl Step {
         self.read(outputs, Vec::new(), Embedding::look_up)
     }
 
-    /// As [`Step::lookup`], when groups have the global steps that are `expected` of them: one a
-    /// part, None for any, or an empty list. The rows that are read are then those of these steps,
-    /// whatever other calls do meanwhile. They wait.
+    /// As [`Step::lookup`], if groups have the global steps that are `expected` of them: one a
+    /// part, None for any, or an empty list. All rows are then of these steps: calls that change
+    /// the groups wait.
     ///
     /// # Errors
     /// `STEP_MISMATCH` when a group has another step: nothing is read. `INVALID_ARGUMENT` for two

@@ -47,7 +47,7 @@ class Gradients:
         """The number of optimizers that collect them."""
         self.pending = Pending(rows)
         self.pool: StepPool | None = None
-        """That of the collection whose table this is."""
+        """The pool of the collection that this is a table of; None for a single layer."""
         self._anchor: torch.Tensor | None = None
         self._hook: Any = None
         self._kind: Any = None

@@ -97,7 +97,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def names_arguments(function: F, others: Mapping[str, str] = _ARGUMENTS) -> F:
-    """function, with a TypeError for an argument of torch's that says what to do instead.
+    """Makes function raise a TypeError for torch's arguments, which says what to do instead.
 
     others: the arguments, and for each what to do.
     """

@@ -53,7 +53,7 @@ class Bags:
 
 
 Options = Mapping[str, Union[float, str, None]]
-"""Options of a StepHandle; None: without this one."""
+"""Options of a StepHandle. An option that is None is left out."""
 
 
 class StepPool:
@@ -90,7 +90,7 @@ class StepPool:
 
 
 def shared_pool(pools: Iterable[StepPool]) -> StepPool | None:
-    """The pool for a transaction of several collections, which have these. None: there are none.
+    """The pool for a transaction of collections that have these pools. None without any.
 
     Raises ValueError if their options differ.
     """
@@ -209,10 +209,9 @@ _Step = TypeVar("_Step")
 def transactions(
     steps: Sequence[_Step], rows_of: Callable[[_Step], Embedding]
 ) -> list[list[_Step]]:
-    """steps, grouped into those that are one transaction: all of a storage.
+    """steps, grouped by transaction: one for each storage.
 
-    But two embeddings of one group, which have another padding, duplicates or limits, are in
-    different ones.
+    Two embeddings of one group, with another padding, duplicates or limits, are in different ones.
     """
     made: dict[int, list[dict[int, _Step]]] = {}
     for step in steps:
@@ -236,8 +235,8 @@ def apply_together(
     """One step of different groups of one storage, in one transaction.
 
     groups: embeddings, and what was handed over for their groups.
-    pool: where the handle comes from, unless there is a Part, whose call has one. None: no
-    collection is among them.
+    pool: where the handle comes from, unless there is a Part: its call has one. None: all groups
+    are those of single layers.
 
     Raises as damo.Embedding.apply_gradients does.
     """

@@ -169,7 +169,7 @@ class BackwardStep(_UntilEnd):
         )
 
     def add(self, rows: Embedding, handed: Sequence[Handed], pool: StepPool | None) -> None:
-        """pool: that of the collection whose table rows are; None: they are a layer's."""
+        """pool: that of the collection with rows as a table; None if rows are a single layer's."""
         with self._lock:
             self._added.setdefault(group_of(rows), (rows, []))[1].extend(handed)
             if pool is not None and pool.options:

@@ -155,7 +155,7 @@ def _step(unit: list[_Step]) -> None:
 
 
 def _pool(unit: list[_Step]) -> StepPool | None:
-    """The pool of a transaction: that of its collections."""
+    """The pool of a transaction: that of its collections; None without any."""
     return shared_pool(group.pool for group, _, _ in unit if group.pool is not None)
 
 

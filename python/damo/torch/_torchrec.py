@@ -56,10 +56,10 @@ _OF_COLLECTIONS = {
 
 
 def names_table_arguments(function: F) -> F:
-    """function, with a TypeError for an argument of another config that gives the name here."""
+    """Makes function raise a TypeError for TorchRec's arguments of a config: what to use here."""
     return names_arguments(function, _OF_TABLES)
 
 
 def names_collection_arguments(function: F) -> F:
-    """function, with a TypeError for an argument of another collection that says what to do."""
+    """Makes function raise a TypeError for TorchRec's arguments of a collection, likewise."""
     return names_arguments(function, _OF_COLLECTIONS)

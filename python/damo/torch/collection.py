@@ -32,9 +32,9 @@ class EmbeddingCollection(Collection):
     dtype, fresh: as for damo.torch.Embedding, for all tables. fresh empties groups once everything
     is checked.
     clip_value, clip_row_norm, clip_norm, non_finite: as for Storage.step, for every step in which
-    the collection takes part: at the end of a backward pass, or that of an optimizer. clip_norm is
-    the norm over all rows of the step, and not over dense parameters, as that of torch's
-    clip_grad_norm_ is. Collections of one storage need the same.
+    the collection takes part: at the end of a backward pass, or that of an optimizer. clip_norm
+    limits the norm over all rows of the step; dense parameters have no part in it, unlike in
+    torch's clip_grad_norm_. Collections of one storage need the same options.
 
     Raises TypeError or ValueError, which name the table, for wrong arguments, and what
     Storage.embedding raises. Names, features, pooling and groups that two tables have are checked

@@ -116,9 +116,9 @@ class Optimizer(torch.optim.Optimizer):
         Raises ValueError, which names the key, for gradients of rows that are not finite, and
         RuntimeError for an anchor's gradient that was changed in a way that rows' gradients cannot
         be. Neither part has changed then, except that dense has moved if that is found in a later
-        call of closure. If non_finite="skip" of the rows, or of their collection, skips gradients
-        that are not finite, neither part changes either, and None is returned; with a closure the
-        rows alone are skipped.
+        call of closure. With non_finite="skip" of the rows, or of their collection, such gradients
+        raise nothing. Neither part changes, and None is returned; with a closure the dense part is
+        stepped, and the rows alone are skipped.
         """
         self._check_groups()
         if closure is None:
@@ -163,7 +163,7 @@ class Optimizer(torch.optim.Optimizer):
                 raise ValueError(_MAXIMIZE)
 
     def _check(self) -> bool:
-        """Whether all gradients of rows are finite. Raises ValueError unless others are skipped."""
+        """Whether all gradients of rows are finite. If not, raises ValueError unless rows skip."""
         checks = [rows.check_finite() for rows in self._rows]
         return all(checks)
 

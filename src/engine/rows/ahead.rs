@@ -21,7 +21,7 @@ const NEAR_BYTES: usize = 512 << 10;
 const SHORT: usize = 64;
 /// The rows of a run are fetched while the third run before it is worked on.
 const RUNS_AHEAD: usize = 3;
-/// Of keys without runs, so many rows are fetched while as many before them are worked on.
+/// Without runs: before so many keys are worked on, the rows of the next so many are fetched.
 const KEYS_AHEAD: usize = 16;
 
 impl OpenGroup {

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn values_come_first_then_rows_then_the_whole() {
         let clip = Clip { value: Some(4.0), row_norm: Some(2.5), norm: Some(1.0) };
-        // Rows of norm 5 after 4 became the limit of 8, and of norm 1.
+        // clip_value makes 4 of 8, so the first row has norm 5; the second one has norm 1.
         let mut part = part(&[3.0, -8.0, 0.0, 1.0]);
         let squares = clip.clip_rows(&mut part, 2);
         let expected = [1.5, -2.0, 0.0, 1.0];

@@ -11,7 +11,7 @@ use crate::threads;
 /// At most so many keys are few. Looking for each by itself then costs less than sorting them by
 /// shard.
 pub(super) const FEW: usize = 256;
-/// How large the buffers of small calls may be together that a thread keeps.
+/// A thread keeps at most so many bytes of buffers of small calls.
 const MAX_FEW_BYTES: usize = 4 << 20;
 /// How many batches a group keeps at most, and how large the buffers of all may be together.
 const MAX_KEPT: usize = 16;
@@ -41,8 +41,8 @@ struct OfFew {
 }
 
 thread_local! {
-    /// The buffers of this thread's latest small calls: so short a call takes no lock for them. A
-    /// step needs those of all its groups at a time.
+    /// The buffers of this thread's latest small calls, which take no lock for them. A training
+    /// step needs those of all its groups at the same time.
     static OF_FEW: Cell<OfFew> = const { Cell::new(OfFew { dedups: Vec::new(), bytes: 0 }) };
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// What became of a call with gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Applied {
-    /// Its rows were stepped. The norm of all gradients, if it was measured.
+    /// Its rows were stepped. It has the norm of all gradients, if that was measured.
     Done(Option<f64>),
     /// It had wrong gradients, and was skipped. Nothing has changed.
     Skipped,

@@ -43,7 +43,7 @@ pub(super) struct Part {
     pub(super) number: usize,
     /// Its shards. None: the few keys of a small call, which are not sorted by shard.
     shards: Option<Range<usize>>,
-    /// Its keys by shard, those of shards without any left out. Few keys have no runs.
+    /// Its keys by shard; shards without keys have no run. Few keys have no runs.
     pub(super) runs: Vec<Run>,
     /// Distinct keys, within a run in order of their first occurrence.
     pub(super) keys: Vec<i64>,
@@ -257,8 +257,8 @@ impl Part {
         reserve(&mut self.missing, self.keys.len())
     }
 
-    /// Counts how often the missing keys occur. `occurrences` are those of the batch's keys; None:
-    /// each occurs once for each time it is given.
+    /// Counts how often the missing keys occur. `occurrences` has a number for each key of the
+    /// batch; None: 1 each.
     pub(super) fn count_misses(&mut self, occurrences: Option<&[u32]>) {
         let given = self.indexes.iter().zip(&self.positions);
         let missing = given.filter(|(index, _)| !self.has_row[**index as usize]);

@@ -69,7 +69,8 @@ impl Engine {
     /// Returns the norm of all gradients, if `clip` has a limit for it.
     ///
     /// # Errors
-    /// As there; of several errors that of the first group; those of [`Once`]. Nothing has changed.
+    /// As [`OpenGroup::apply_gradients`], of several errors that of the first group; those of
+    /// [`Once`]. Nothing has changed.
     pub(crate) fn apply_together(
         &self,
         groups: &[OfGroup<'_>],

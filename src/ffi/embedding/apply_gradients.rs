@@ -15,9 +15,9 @@ use crate::ffi::{arguments, guard};
 /// or not at all.
 ///
 /// With the option non_finite "skip" a call with a gradient that is NaN, infinite or beyond 1e18 in
-/// size is skipped: it returns OK, and nothing has changed, the global step neither. The statistic
-/// steps_skipped counts such calls. A damo_step with one part says which call was skipped
-/// (damo_step_skipped).
+/// size is skipped: it returns OK, and neither rows nor the global step have changed. The statistic
+/// steps_skipped counts such calls. To know whether a call was skipped, use a damo_step with one
+/// part (damo_step_skipped).
 ///
 /// Errors, after which nothing has changed (for IO see "Input and output errors" above):
 /// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a gradients_len that is not

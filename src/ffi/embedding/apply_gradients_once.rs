@@ -17,20 +17,20 @@ use crate::ffi::{arguments, guard};
 ///   DAMO_ANY_STEP.
 /// - keys, gradients: as in damo_embedding_apply_gradients.
 /// - applied: becomes true when the call was made now. It becomes false, and nothing changes, when
-///   the group has this call of the client, or a later one, already; whatever was expected, and
-///   whatever the gradients are. It becomes false, too, when the call is skipped (option
-///   non_finite), which stores nothing. May be NULL.
+///   the group already has this call of the client, or a later one; expected and gradients do not
+///   matter then. It also becomes false when the call is skipped (option non_finite), which stores
+///   nothing. May be NULL.
 ///
 /// The client and its sequence are stored with the call, whole or not at all. They are part of
 /// checkpoints, and damo_storage_describe lists them. 30 days after its latest call on a group a
 /// client is forgotten there; damo_storage_forget_client forgets it at once. damo_embedding_clear
 /// forgets no client.
 ///
-/// A client has one call on a group under way at a time. A client that has got a later call stored
-/// cannot make an earlier one any more.
+/// A client has one call on a group under way at a time. Once a call is stored, an earlier one of
+/// the client is not made any more.
 ///
 /// With durability "checkpoint" a kill may leave rows that are newer than what is stored of
-/// clients. Go on from a checkpoint then.
+/// clients. Load the last checkpoint then.
 ///
 /// A filter counts what lookups see. A lookup that is sent again is counted again.
 ///

@@ -4,14 +4,14 @@ use super::{damo_embedding, expected_step};
 use crate::error::damo_status;
 use crate::ffi::{arguments, guard};
 
-/// As damo_embedding_lookup, when the group's global step is step. For callers that send calls
-/// again, see damo_embedding_apply_gradients_once.
+/// As damo_embedding_lookup, if the group's global step is step. It is for callers that send calls
+/// again: see damo_embedding_apply_gradients_once.
 ///
 /// - step: a number >= 0; or DAMO_ANY_STEP, which makes this damo_embedding_lookup.
 /// - the others: as in damo_embedding_lookup.
 ///
-/// The rows are then all of that step: no call changes the group meanwhile. Calls that want to, and
-/// other such lookups of the group, wait.
+/// All rows are then of that step: calls that change the group wait until this one is over, and so
+/// do other such lookups of the group.
 ///
 /// Errors: as damo_embedding_lookup, and
 /// - STEP_MISMATCH: the group has another global step (the message has it). Nothing is written.

@@ -14,9 +14,9 @@ use crate::ffi::{arguments, guard};
 /// - occurrences: keys_len numbers, 1 or more each: how often the key occurs.
 /// - weights: keys_len x dim floats, in key order.
 ///
-/// Rows are made, and the statistics and a filter (damo_embedding_set_filter) count, as in
-/// damo_embedding_lookup of a batch with each key so many times in a row. If a key is given twice,
-/// its numbers are added.
+/// Rows, the statistics and a filter (damo_embedding_set_filter) are then as after a
+/// damo_embedding_lookup of a batch that has each key that many times, one after the other. If a
+/// key is given twice, its numbers are added.
 ///
 /// Errors, after which weights may be partly written:
 /// - INVALID_ARGUMENT: those of damo_embedding_lookup; an occurrences_len that is not keys_len; an

@@ -67,7 +67,7 @@ pub struct damo_embedding {
 /// A name that no group has gets the lowest free number.
 pub const DAMO_GROUP_BY_NAME: u32 = 4_294_967_294;
 
-/// As a global step that a call expects: any step will do.
+/// As the global step that a call expects: any step will do.
 pub const DAMO_ANY_STEP: i64 = 9_223_372_036_854_775_807;
 
 /// Opens a group of a storage, and registers it if it is new. Free it with damo_embedding_free.
@@ -91,9 +91,9 @@ pub const DAMO_ANY_STEP: i64 = 9_223_372_036_854_775_807;
 ///                   float; of the 2-norm of each key's gradient; of the 2-norm of the gradients of
 ///                   all keys of the call together
 ///     max_norm      a limit > 0 of the 2-norm of a row's weights (none)
-///     non_finite    what a call does with gradients that are NaN, infinite or beyond 1e18:
-///                   "refuse": it is an error (the default); "skip": the call returns OK, has
-///                   changed nothing, and is counted (damo_storage_stat: steps_skipped)
+///     non_finite    what a call does with gradients that are NaN, infinite or beyond 1e18.
+///                   "refuse": it is an error (the default). "skip": the call returns OK, changes
+///                   nothing, and is counted (damo_storage_stat: steps_skipped)
 /// ```
 ///
 /// Gradients are clipped after those of a key were merged. When duplicates is "sequential", the
@@ -102,11 +102,11 @@ pub const DAMO_ANY_STEP: i64 = 9_223_372_036_854_775_807;
 /// embedding's limits come first, and then those of the step.
 ///
 /// The weights of a row whose norm is beyond max_norm are multiplied by max_norm / (norm + 1e-7):
-/// after every step of the row, and when it is made, before its first step. So lookups read what
-/// those of torch.nn.Embedding with this max_norm do, which scales rows when they are looked up.
-/// Here a lookup changes no row. Rows that were inserted, imported, committed from a pin or stored
-/// without the option stay as they are until their next step. The optimizer's state is never
-/// scaled.
+/// after every step of the row, and when it is made, before its first step. torch.nn.Embedding
+/// scales rows when they are looked up; here a lookup changes no row. Lookups read the same in both
+/// if a model is trained with max_norm from the start. Rows that were inserted, imported, committed
+/// from a pin or stored without the option stay as they are until their next step. The optimizer's
+/// state is never scaled.
 ///
 /// A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler,
 /// initializer and max_norm may differ at the next opening. Embeddings that have a group open at

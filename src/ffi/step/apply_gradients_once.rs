@@ -18,26 +18,26 @@ use crate::ffi::{arguments, guard};
 ///   the same step, or DAMO_ANY_STEP.
 /// - gradients, parts_len: as in damo_step_apply_gradients.
 /// - applied: becomes true when the call was made now. It becomes false, and nothing changes, when
-///   the groups have this call of the client, or a later one, already; whatever was expected, and
-///   whatever the gradients are. It becomes false, too, when the call is skipped (see
-///   damo_step_skipped), which stores nothing. May be NULL.
+///   the groups already have this call of the client, or a later one; expected and gradients do not
+///   matter then. It also becomes false when the call is skipped (see damo_step_skipped), which
+///   stores nothing. May be NULL.
 ///
 /// The client and its sequence are stored with the call, whole or not at all, for each group. They
 /// are part of checkpoints, and damo_storage_describe lists them. 30 days after its latest call on
-/// a group a client is forgotten there; damo_storage_forget_client forgets it at once. To clear a
-/// group forgets no client.
+/// a group a client is forgotten there; damo_storage_forget_client forgets it at once.
+/// damo_embedding_clear forgets no client.
 ///
-/// A client has one call on a group under way at a time. A client that has got a later call stored
-/// cannot make an earlier one any more.
+/// A client has one call on a group under way at a time. Once a call is stored, an earlier one of
+/// the client is not made any more.
 ///
 /// With durability "checkpoint" a kill may leave rows that are newer than what is stored of
-/// clients. Go on from a checkpoint then.
+/// clients. Load the last checkpoint then.
 ///
 /// Errors: as damo_step_apply_gradients, and
 /// - STEP_MISMATCH: the call is not stored, and a group has another global step than is expected
 ///   (the message has both).
-/// - INVALID_ARGUMENT: an expected step that is negative; two of them for one
-///   group; a sequence that some of the groups have, or a later one, and others do not.
+/// - INVALID_ARGUMENT: an expected step that is negative; different ones for one group; a sequence
+///   that only some of the groups have stored, or a later one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_step_apply_gradients_once(
     step: *mut damo_step,

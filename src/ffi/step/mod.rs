@@ -81,9 +81,9 @@ impl arguments::Plain for damo_rows {}
 ///     clip_norm       of the 2-norm of the gradients of all keys together, over all groups, as
 ///                     torch.nn.utils.clip_grad_norm_; damo_step_gradient_norm returns the norm
 ///     non_finite      what damo_step_apply_gradients does if a gradient is NaN, infinite or beyond
-///                     1e18: "refuse" is an error. "skip" is none; damo_step_skipped says 1, and no
-///                     row or global step has changed. Without it the options of the embeddings
-///                     with such gradients count, and if one of them refuses, the step does
+///                     1e18. "refuse": it is an error. "skip": it returns OK, no row or global step
+///                     has changed, and damo_step_skipped says 1. Without this option it skips if
+///                     all embeddings with such gradients have "skip", and otherwise refuses
 /// ```
 ///
 /// Gradients are clipped in this order, after those of a key were added up and the options of their

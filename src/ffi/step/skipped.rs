@@ -4,11 +4,11 @@ use super::{damo_step, locked};
 use crate::error::damo_status;
 use crate::ffi::{arguments, guard};
 
-/// Writes to *skipped whether the latest damo_step_apply_gradients was skipped, as the option
-/// non_finite "skip" says: 1 then, and 0 if it was applied, has failed, or there was none.
+/// Writes 1 to *skipped if the option non_finite "skip" made the latest damo_step_apply_gradients
+/// skip its gradients. Writes 0 if that call applied them or failed, or if there was none.
 ///
-/// A trainer that scales its loss makes the scale smaller then. damo_storage_stat has the number of
-/// skipped steps, as steps_skipped.
+/// A trainer that scales its loss makes the scale smaller after a skipped step. damo_storage_stat
+/// has the number of skipped steps, as steps_skipped.
 ///
 /// Errors, after which nothing is written:
 /// - INVALID_ARGUMENT: a NULL handle or skipped.

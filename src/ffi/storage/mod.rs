@@ -76,9 +76,9 @@ pub struct damo_storage {
 ///     threads       threads that share the work of a large call, 1..1024 (the number of cores).
 ///                   Beside them there are one that writes, one that prefetches, the readers, and
 ///                   RocksDB's
-///     readers       the most threads that wait for the disk, 1..1024 (64). They are made when
+///     readers       the most threads that read rows from disk, 1..1024 (64). They are made when
 ///                   calls need rows that are not in memory. With 1 such a call reads for itself.
-///                   A process with several storages may divide 64 by their number
+///                   A process with several storages may give each 64 divided by their number
 ///     read_only     true: nothing in data_dir is changed, see below (false)
 /// ```
 ///

@@ -19,12 +19,13 @@ use crate::ffi::{arguments, guard};
 ///     rows_read         keys asked for by lookup and peek
 ///     rows_created      rows made by lookup and apply_gradients
 ///     rows_updated      optimizer steps taken
-///     steps_skipped     calls of apply_gradients that were skipped, since the option non_finite is
-///                       "skip"; one for a damo_step
+///     steps_skipped     calls of apply_gradients that the option non_finite "skip" skipped; a call
+///                       of a damo_step counts once
 ///     rows_loaded       keys looked for on disk
 ///     rows_loaded_by_rocksdb
-///                       of these, keys that RocksDB was asked for, since damo's own reader knows a
-///                       file not well enough or has no room for it
+///                       of these, keys that RocksDB was asked for, since damo's own reader cannot
+///                       read a file, or has no memory for its index and filter. The first 1,024
+///                       keys after opening are among them
 ///     rows_written      rows written back to disk in the background
 ///     expired_rows      rows whose time to live was over, made anew or dropped by a merge
 ///     cache_hits        keys of lookup and peek that were in memory

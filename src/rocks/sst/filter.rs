@@ -1,6 +1,6 @@
-//! Filter: Bloom filters that RocksDB has put into a file, which know most keys that are not in the
-//! file. The format is that of RocksDB's FastLocalBloomImpl (util/bloom_impl.h): of each key some
-//! bits in one cache line. A file has one filter for all keys, or one for each of some ranges.
+//! Filter: the Bloom filters that RocksDB has put into a file. They rule out most keys that are not
+//! in the file. The format is that of RocksDB's FastLocalBloomImpl (util/bloom_impl.h): each key
+//! sets some bits in one cache line. A file has one filter for all keys, or one for each range.
 
 use super::MAX_INDEX;
 use super::block::{Handle, entries_part, index_entry};
@@ -27,7 +27,7 @@ const PRIME: u64 = 0x1656_67b1_9e37_79f9;
 
 /// The filter of a file, in memory.
 pub(super) struct Filter {
-    /// The lines of all parts, from `start` on, where a cache line begins.
+    /// The lines of all parts. They begin at `start`, where a cache line of the processor begins.
     bytes: Vec<u8>,
     start: usize,
     parts: Vec<Part>,
@@ -85,7 +85,7 @@ impl Filter {
         let mut filter = Filter { bytes, start, parts: Vec::new() };
         reserve(&mut filter.parts, handles.len()).map_err(no_room)?;
         for (last, handle) in handles {
-            // RocksDB never compresses filters. One that says otherwise does not unfold here.
+            // RocksDB never compresses filters: a block that unfolds to more is an error here.
             let block = read_block(source, head.base, handle, limit.min(handle.size))
                 .map_err(|what| (handle.offset, format!("its filter {what}")))?;
             if !filter.add(last, &block).map_err(failed)? {
@@ -120,7 +120,7 @@ impl Filter {
     #[inline]
     pub(super) fn line(&self, key: Ordinal, hash: u64, near: &mut usize) -> Line {
         let part = first_not(self.parts.len(), *near, |part| self.parts[part].last < key);
-        // Behind the last key, any part may answer.
+        // A key beyond all parts is in none: any part may answer.
         *near = part.min(self.parts.len() - 1);
         let part = &self.parts[*near];
         let line = ((hash & u64::from(u32::MAX)) * u64::from(part.lines)) >> 32;
@@ -129,7 +129,7 @@ impl Filter {
         Line { at, probes: part.probes }
     }
 
-    /// False for a key that is not in the file, mostly. `line` is the key's, and so is `hash`.
+    /// False for most keys that are not in the file. `place` and `hash` are the key's.
     #[inline]
     pub(super) fn may_have(&self, place: Line, hash: u64) -> bool {
         let line = &self.bytes[place.at..][..LINE];

@@ -99,8 +99,8 @@ impl SstLookup {
         Ok(())
     }
 
-    /// Where the filter has a key, by the filters' hash of the key. The place is fetched. `near` is
-    /// 0 at first, and makes ascending keys faster. None when the file does not have the key.
+    /// Where the filter has a key, by the filters' hash of the key. That line is fetched. `near` is
+    /// 0 at first, and makes ascending keys faster. None when the file has no entries.
     #[inline]
     pub(in crate::rocks) fn filter_line(
         &self,
@@ -111,7 +111,7 @@ impl SstLookup {
         self.filter.as_ref().map(|filter| filter.line(key, hash, near))
     }
 
-    /// False for a key that is not in the file, mostly. `line` and `hash` are the key's.
+    /// False for most keys that are not in the file. `line` and `hash` are the key's.
     #[inline]
     pub(in crate::rocks) fn may_have(&self, line: Option<Line>, hash: u64) -> bool {
         self.filter.as_ref().zip(line).is_some_and(|(filter, line)| filter.may_have(line, hash))
