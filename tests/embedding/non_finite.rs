@@ -1,8 +1,9 @@
 //! Calls with gradients that are NaN, infinite or too large: refused, or skipped and counted.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use damo::embedding::Embedding;
+use damo::embedding::{CallId, Embedding};
 use damo::error::Status;
 use damo::filter::Filter;
 use damo::params::Value;
@@ -115,6 +116,22 @@ fn with_a_filter_a_wrong_gradient_of_any_key_skips_the_call() {
     assert_eq!(peek(&embedding, &[1, 2, 9]), (vec![0.0; 3 * DIM], vec![1, 1, 0]));
     embedding.set_filter(None).unwrap();
     std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_poisoned_group_refuses_a_call_that_would_be_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let embedding = skipping(&storage, &[]);
+    assert!(catch_unwind(AssertUnwindSafe(|| embedding.panic_for_test())).is_err());
+    let call = CallId { client: 1, sequence: 1 };
+    for count in [1, 60, 3_000] {
+        let (keys, gradients) = wrong(count, f32::NAN);
+        failure(embedding.apply_gradients(&keys, &gradients), Status::Poisoned);
+        let once = embedding.apply_gradients_once(call, None, &keys, &gradients);
+        failure(once, Status::Poisoned);
+    }
+    assert_eq!(storage.stat("steps_skipped").unwrap(), 0);
 }
 
 #[test]

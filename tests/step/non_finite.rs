@@ -1,5 +1,6 @@
 //! Steps with wrong gradients: skipped whole, or refused, as the step or its embeddings say.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use damo::bags::Pooling;
@@ -132,6 +133,23 @@ fn a_call_that_fails_was_not_skipped() {
     assert!(step.skipped());
     failure(step.apply_gradients(&[]), Status::InvalidArgument);
     assert!(!step.skipped());
+}
+
+#[test]
+fn a_poisoned_group_refuses_a_call_that_would_be_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let all = groups(&storage, [Some("skip"); 3]);
+    assert!(catch_unwind(AssertUnwindSafe(|| all[1].panic_for_test())).is_err());
+    let mut mixed = step(&storage, &all, None);
+    let mut alone = Step::new(storage.clone());
+    alone.add(&all[1], &[1, 2, 3], None).unwrap();
+    for wrong in [&[0][..], &[1], &[]] {
+        failure(apply(&mut mixed, &gradients(wrong)), Status::Poisoned);
+        failure(apply(&mut alone, &gradients(wrong)[1..2]), Status::Poisoned);
+    }
+    assert!(!mixed.skipped() && !alone.skipped());
+    assert_eq!(storage.stat("steps_skipped").unwrap(), 0);
 }
 
 #[test]

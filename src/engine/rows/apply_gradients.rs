@@ -82,6 +82,8 @@ impl OpenGroup {
     }
 
     fn try_apply(&self, engine: &Engine, gradients: Gradients<'_>, source: Origin) -> OrStop<()> {
+        // Looked at here, too: a call may be skipped for its gradients.
+        self.group.check_not_poisoned()?;
         let mut dedup = self.merged_gradients(engine, gradients)?;
         let may_be_beside = matches!(source, Origin::Call) && dedup.is_of_few();
         if may_be_beside && self.apply_few(engine, &dedup.parts)? {

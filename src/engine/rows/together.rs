@@ -104,6 +104,8 @@ impl Engine {
         once: Option<&Once>,
     ) -> OrStop<Option<f64>> {
         self.check_not_stored(groups, once)?;
+        // Looked at here, too: the call may be skipped for its gradients.
+        groups.iter().try_for_each(|of| of.table.group.check_not_poisoned())?;
         debug_assert!(groups.is_sorted_by(|a, b| a.table.group.id() < b.table.group.id()));
         let mut members = room_for(groups.len())?;
         members.extend(groups.iter().map(|of| Member {
