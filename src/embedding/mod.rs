@@ -122,6 +122,11 @@ impl Embedding {
         self.options.padding_key
     }
 
+    /// What is done with a call that has wrong gradients.
+    pub(crate) fn non_finite(&self) -> NonFinite {
+        self.options.non_finite
+    }
+
     /// The keys of a call, with the padding key.
     fn batch<'a>(&self, keys: &'a [i64]) -> KeyBatch<'a> {
         KeyBatch { keys, padding: self.options.padding_key, occurrences: None }

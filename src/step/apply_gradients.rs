@@ -4,7 +4,7 @@
 use super::group::StepGroup;
 use super::part::Part;
 use super::{Step, shapes_of};
-use crate::embedding::{Applied, CallId, Expected, Given, apply_together, is_stored};
+use crate::embedding::{Applied, CallId, Expected, Given, NonFinite, apply_together, is_stored};
 use crate::error::{Error, Result, Status};
 use crate::kernels::Rows;
 use crate::memory::room_for;
@@ -163,10 +163,15 @@ impl Step {
     }
 
     /// The error for the first float that is no gradient, if there is one. Floats that go to no key
-    /// do not matter.
+    /// do not matter, nor those of embeddings that would skip the call.
     fn first_wrong(&self, gradients: &[Rows<'_>]) -> Option<Error> {
         for (number, (part, rows)) in self.parts.iter().zip(gradients).enumerate() {
-            let keys = self.groups[part.group].keys();
+            let group = &self.groups[part.group];
+            let of_group = group.embedding().map(|embedding| embedding.non_finite());
+            if self.non_finite.or(of_group) == Some(NonFinite::Skip) {
+                continue;
+            }
+            let keys = group.keys();
             for row in (0..rows.count()).filter(|row| part.has_entry(keys, *row)) {
                 let floats = rows.row(row);
                 if let Some(column) = floats.iter().position(|float| !is_gradient(*float)) {

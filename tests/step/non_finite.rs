@@ -69,8 +69,11 @@ fn the_step_decides_before_its_embeddings_and_is_skipped_whole() {
         if is_skipped {
             outcome.unwrap();
         } else {
+            let refuses = |group: &&usize| of_step.or(of_groups[**group]) != skip;
+            let first = wrong.iter().find(refuses).unwrap();
+            let words = format!("gradients[{first}], row 1, column 0 is NaN");
             let error = failure(outcome, Status::InvalidArgument);
-            assert!(error.message().contains("row 1, column 0 is NaN"), "{error}");
+            assert!(error.message().contains(&words), "{error}");
         }
         assert_eq!(storage.stat("steps_skipped").unwrap(), u64::from(is_skipped));
         assert!(content(&storage) == before);
@@ -122,6 +125,19 @@ fn steps_of_one_group_are_skipped_too() {
     all[2].set_filter(None).unwrap();
     std::fs::remove_file(path).unwrap();
     assert_eq!(storage.stat("steps_skipped").unwrap(), 6);
+}
+
+/// An embedding that skips is not what a step is refused for.
+#[test]
+fn a_refusal_is_not_explained_by_gradients_that_are_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let all = groups(&storage, [Some("skip"), None, None]);
+    let mut step = step(&storage, &all[..1], None);
+    step.add(&all[1], &[5, 5], None).unwrap();
+    let call = apply(&mut step, &[vec![f32::NAN; 6], vec![9e17; 6]]);
+    let error = failure(call, Status::InvalidArgument);
+    assert!(error.message().contains("the gradients of key 5 add up"), "{error}");
 }
 
 #[test]

@@ -188,6 +188,18 @@ class Steps(StepCase):
         np.testing.assert_allclose(step.gradient_norm, 2, rtol=1e-5)
         np.testing.assert_allclose(clipped.lookup([3]), [[-1]], rtol=1e-5)
 
+    def test_names_no_feature_that_skips(self):
+        options = {"dim": 2, "optimizer": damo.SGD(lr=1.0)}
+        skips = self.table.embedding("skips", non_finite="skip", **options)
+        step = self.table.step({"first": skips, "user": self.user})
+        self.addCleanup(step.close)
+        step.lookup({"first": [1], "user": [1]})
+        wrong = np.float32([[0, np.nan]])
+        with self.assertRaisesRegex(ValueError, "gradients of feature 'user', row 0, column 1"):
+            step.apply_gradients({"first": wrong, "user": wrong})
+        step.apply_gradients({"first": wrong, "user": np.zeros_like(wrong)})
+        self.assertIs(step.skipped, True)
+
     def test_skips_gradients_that_are_not_finite(self):
         step = self.step(non_finite="skip", clip_norm=1)
         self.assertIs(step.skipped, False)
