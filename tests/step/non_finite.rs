@@ -127,6 +127,39 @@ fn steps_of_one_group_are_skipped_too() {
     assert_eq!(storage.stat("steps_skipped").unwrap(), 6);
 }
 
+/// Gradients of keys that a filter may hold back are looked at after the others.
+#[test]
+fn a_filter_does_not_hide_that_its_embedding_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let all = groups(&storage, [Some("skip"), None, None]);
+    lookup(&all[1], &[7]);
+    let path = dir.path().with_extension("filter");
+    let options = params(&[("path", text(path.to_str().unwrap())), ("capacity", int(1_000))]);
+    all[1].set_filter(Some(Arc::new(Filter::open(&options).unwrap()))).unwrap();
+    let mut mixed = step(&storage, &all, None);
+    let error = failure(apply(&mut mixed, &gradients(&[0, 1])), Status::InvalidArgument);
+    assert!(error.message().contains("gradients[1], row 1, column 0 is NaN"), "{error}");
+    assert!(!mixed.skipped());
+    apply(&mut mixed, &gradients(&[0])).unwrap();
+    assert!(mixed.skipped());
+    assert_eq!(storage.stat("steps_skipped").unwrap(), 1);
+    // A sum is one only for a key that gets a step: key 8 has no row, and is not admitted.
+    mixed.clear();
+    mixed.add(&all[0], &[1], None).unwrap();
+    mixed.add(&all[1], &[7, 7, 8, 8], None).unwrap();
+    let (wrong, large) = (vec![f32::NAN; 2], vec![9e17; 6]);
+    let sums = |of_seven, of_eight| [wrong.clone(), [of_seven, of_eight].concat()];
+    let call = apply(&mut mixed, &sums(large.clone(), vec![1.0; 6]));
+    let error = failure(call, Status::InvalidArgument);
+    assert!(error.message().contains("the gradients of key 7 add up"), "{error}");
+    apply(&mut mixed, &sums(vec![1.0; 6], large)).unwrap();
+    assert!(mixed.skipped());
+    assert!(all.iter().all(|embedding| embedding.step().unwrap() == 0));
+    all[1].set_filter(None).unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
 /// An embedding that skips is not what a step is refused for.
 #[test]
 fn a_refusal_is_not_explained_by_gradients_that_are_skipped() {

@@ -120,7 +120,12 @@ impl Engine {
             squares: 0.0,
         }));
         let keys = groups.iter().map(|of| of.gradients.batch.keys.len()).sum();
-        self.merge(&mut members, keys, |of| of.held_back.is_empty())?;
+        let merged = self.merge(&mut members, keys, |of| of.held_back.is_empty());
+        if let Err(Stop::Skip) = merged {
+            // A group that has keys held back is merged later. It may refuse the call.
+            self.merge(&mut members, keys, |of| !of.held_back.is_empty())?;
+        }
+        merged?;
         let mut tries = 0;
         let norm = loop {
             if tries == 0 && self.are_few(&members, keys) {
@@ -335,7 +340,7 @@ impl<'p> Work<'p> {
     }
 }
 
-/// The first error. The call is skipped only if there is none.
+/// The first error of groups that were merged. The call is skipped only if no group has one.
 fn first_error(members: &mut [Member<'_>]) -> OrStop<()> {
     let mut skipped = Ok(());
     for member in members {
