@@ -1189,14 +1189,13 @@ class step {
 
   // Applies the gradients of what lookup wrote: to all groups, or to none if it throws.
   void apply_gradients(span<const float> matrix) {
+    refused_ = true;
     // C only reads them.
-    const span<const damo_rows> rows = columns("apply_gradients: matrix",
-                                               const_cast<float*>(matrix.data()), matrix.size());
-    detail::check(damo_step_apply_gradients(get(), rows.data(), rows.size()));
+    apply(columns("apply_gradients: matrix", const_cast<float*>(matrix.data()), matrix.size()));
   }
   void apply_gradients(span<const row_span<const float>> gradients) {
-    const span<const damo_rows> rows = parts_of("apply_gradients: gradients", gradients);
-    detail::check(damo_step_apply_gradients(get(), rows.data(), rows.size()));
+    refused_ = true;
+    apply(parts_of("apply_gradients: gradients", gradients));
   }
 
   // As apply_gradients, for callers that send a call again until they have an answer: a call that
@@ -1205,12 +1204,14 @@ class step {
   // step, this throws STEP_MISMATCH.
   bool apply_gradients_once(call_id call, span<const float> matrix,
                             span<const std::int64_t> expected = {}) {
+    refused_ = true;
     return apply_once(call, expected,
                       columns("apply_gradients_once: matrix", const_cast<float*>(matrix.data()),
                               matrix.size()));
   }
   bool apply_gradients_once(call_id call, span<const row_span<const float>> gradients,
                             span<const std::int64_t> expected = {}) {
+    refused_ = true;
     return apply_once(call, expected, parts_of("apply_gradients_once: gradients", gradients));
   }
 
@@ -1228,14 +1229,20 @@ class step {
   double gradient_norm() const {
     double norm = 0;
     detail::check(damo_step_gradient_norm(get(), &norm));
+    if (refused_) {
+      throw error(DAMO_STATUS_INVALID_ARGUMENT,
+                  "damo::step::gradient_norm: the latest call has failed; call apply_gradients "
+                  "first");
+    }
     return norm;
   }
 
-  // Whether the option non_finite "skip" skipped the latest apply_gradients.
+  // Whether the option non_finite "skip" skipped the latest apply_gradients. False if that has
+  // failed.
   bool skipped() const {
     std::uint8_t skipped = 0;
     detail::check(damo_step_skipped(get(), &skipped));
-    return skipped != 0;
+    return skipped != 0 && !refused_;
   }
 
   // Removes all parts.
@@ -1324,8 +1331,14 @@ class step {
     return rows_;
   }
 
+  void apply(span<const damo_rows> rows) {
+    refused_ = false;
+    detail::check(damo_step_apply_gradients(get(), rows.data(), rows.size()));
+  }
+
   bool apply_once(call_id call, span<const std::int64_t> expected, span<const damo_rows> rows) {
     check_steps("apply_gradients_once: expected", expected, rows.size());
+    refused_ = false;
     bool applied = false;
     detail::check(damo_step_apply_gradients_once(get(), call.client, call.sequence,
                                                  expected.data(), rows.data(), rows.size(),
@@ -1354,6 +1367,7 @@ class step {
   std::vector<part> parts_;
   std::size_t width_ = 0;
   std::vector<damo_rows> rows_;  // kept from call to call
+  bool refused_ = false;         // whether the latest gradients were refused before C saw them
 };
 
 // A serving table: a dump in the format "table", read without a storage.

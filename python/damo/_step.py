@@ -71,6 +71,8 @@ class Step(StepHandle):
         self._has_last = include_last_offset
         # The shapes of the latest keys or bags; None: there were none yet, or their call failed.
         self._shapes: list[Shape] | None = None
+        # Whether the latest gradients were refused here, so that the library does not know of them.
+        self._is_refused = False
         self._turn = ForkSafeLock()
         super().__init__(storage, **options)
 
@@ -94,16 +96,25 @@ class Step(StepHandle):
         """The 2-norm of the latest gradients of all keys together, before they were clipped.
 
         NaN if they were skipped.
-        Raises ValueError without clip_norm, and before the first apply_gradients.
+        Raises ValueError without clip_norm, before the first apply_gradients, and if the latest one
+        has failed or was stored already.
         """
         with self._alone():
-            return self._norm()
+            norm = self._norm()
+            if self._is_refused:
+                raise InvalidArgumentError(
+                    "damo: gradient_norm: the latest call has failed; call apply_gradients first"
+                )
+            return norm
 
     @property
     def skipped(self) -> bool:
-        """Whether non_finite="skip" skipped the latest apply_gradients."""
+        """Whether non_finite="skip" skipped the latest apply_gradients.
+
+        False if that has failed.
+        """
         with self._alone():
-            return self._was_skipped()
+            return self._was_skipped() and not self._is_refused
 
     def __repr__(self) -> str:
         named = (
@@ -232,12 +243,13 @@ class Step(StepHandle):
         and no call had some, or reading the latest has failed. Raises StepMismatchError if the call
         is not stored, and a group has another step.
         """
-        if once is None:
-            _once.needs_once(expected_step)
-        else:
-            once = _once.numbers(once)
-        expected = _once.steps(expected_step, "expected_step", self.features)
         with self._alone():
+            self._is_refused = True
+            if once is None:
+                _once.needs_once(expected_step)
+            else:
+                once = _once.numbers(once)
+            expected = _once.steps(expected_step, "expected_step", self.features)
             if features is not None:
                 for feature in self._features:
                     # A call that is stored needs no lookup. The library finds out whether it is.
@@ -256,6 +268,7 @@ class Step(StepHandle):
             if not isinstance(gradients, Mapping):
                 gradients = _tensors.floats(gradients, "gradients")
             rows, _kept = self._rows(gradients, "gradients", self._shapes, writable=False)
+            self._is_refused = False
             if once is None:
                 return self._run(self._apply, rows)
             return self._run(lambda rows: self._apply_once(rows, once, expected), rows)

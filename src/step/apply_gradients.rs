@@ -56,6 +56,7 @@ impl Step {
     /// With the option `non_finite` "skip" it is no error that floats are no gradients, and
     /// [`Step::skipped`] says so. Nothing has changed then, either.
     pub fn apply_gradients(&mut self, gradients: &[Rows<'_>]) -> Result<()> {
+        self.forget_outcome();
         self.apply(gradients, Vec::new(), None).map(drop)
     }
 
@@ -73,6 +74,7 @@ impl Step {
         expected: &[Option<i64>],
         gradients: &[Rows<'_>],
     ) -> Result<bool> {
+        self.forget_outcome();
         let expected = self.expected_of_groups("expected", expected)?;
         self.apply(gradients, expected, Some(call))
     }
@@ -83,7 +85,6 @@ impl Step {
         expected: Vec<Option<Expected>>,
         once: Option<CallId>,
     ) -> Result<bool> {
-        self.is_skipped = false;
         self.check_rows("gradients", shapes_of(gradients))?;
         let call = self.storage.begin_call()?;
         let engine = self.storage.engine();
@@ -126,7 +127,7 @@ impl Step {
         self.norm = match applied {
             Applied::Done(norm) => norm,
             Applied::Skipped => self.clip.norm.map(|_| f64::NAN),
-            Applied::Stored => self.norm,
+            Applied::Stored => None,
         };
         Ok(matches!(applied, Applied::Done(_)))
     }
@@ -142,7 +143,13 @@ impl Step {
 }
 
 impl Step {
-    /// Whether the latest call of [`Step::apply_gradients`] was skipped.
+    /// Forgets whether the latest call was skipped, and its norm. Each call begins with this. A
+    /// caller that may refuse gradients itself calls it before.
+    pub fn forget_outcome(&mut self) {
+        (self.is_skipped, self.norm) = (false, None);
+    }
+
+    /// Whether the latest call of [`Step::apply_gradients`] was skipped. False if it has failed.
     pub fn skipped(&self) -> bool {
         self.is_skipped
     }
@@ -152,12 +159,16 @@ impl Step {
     /// was skipped.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a step without the option, and before the first call.
+    /// `INVALID_ARGUMENT` for a step without the option; before the first call, and if the latest
+    /// one has failed, or was stored already.
     pub fn gradient_norm(&self) -> Result<f64> {
         self.norm.ok_or_else(|| {
             Error::invalid(match self.clip.norm {
                 None => "the step has no option clip_norm; it is needed to measure the norm",
-                Some(_) => "no gradients were applied yet; call damo_step_apply_gradients first",
+                Some(_) => {
+                    "no gradients were applied: the latest call has failed or was stored already, \
+                     or there was none; call damo_step_apply_gradients first"
+                }
             })
         })
     }

@@ -36,7 +36,7 @@ pub struct Step {
     clip: Clip,
     /// What is done with wrong gradients; None: what their embeddings say.
     non_finite: Option<NonFinite>,
-    /// The norm of the latest gradients, if it was measured.
+    /// The norm of the latest call's gradients, if it was measured.
     norm: Option<f64>,
     is_skipped: bool,
 }

@@ -54,6 +54,28 @@ static void wrong_gradients_change_nothing(void) {
   CHECK(updates == 0);
 }
 
+/* A call that fails was not skipped, whatever the call before was. */
+static void forgets_what_was_skipped(int once) {
+  uint8_t skipped = 9;
+  double norm = 9;
+  fill(0);
+  ones[2] = INFINITY;
+  CHECK_OK(damo_step_apply_gradients(step, parts(), 2));
+  CHECK_OK(damo_step_skipped(step, &skipped));
+  CHECK(skipped == 1);
+  CHECK_OK(damo_step_gradient_norm(step, &norm));
+  CHECK(isnan(norm));
+  if (once) {
+    REFUSED(damo_step_apply_gradients_once(step, 1, 1, NULL, parts(), 1, NULL), "parts_len is 1");
+  } else {
+    REFUSED(damo_step_apply_gradients(step, parts(), 1), "parts_len is 1");
+  }
+  CHECK_OK(damo_step_skipped(step, &skipped));
+  CHECK(skipped == 0);
+  REFUSED(damo_step_gradient_norm(step, &norm), "the latest call has failed");
+  fill(0);
+}
+
 /* A trainer that scales its loss: a step that is skipped changes nothing, and says so. */
 static void wrong_gradients_are_skipped(void) {
   damo_params *options = damo_params_new();
@@ -62,6 +84,7 @@ static void wrong_gradients_are_skipped(void) {
   uint64_t skips = 9;
   uint8_t skipped = 9;
   CHECK_OK(damo_params_set_str(options, "non_finite", "skip"));
+  CHECK_OK(damo_params_set_float(options, "clip_norm", 1e300));
   step = damo_step_new(storage, options);
   CHECK(step != NULL);
   damo_params_free(options);
@@ -86,6 +109,8 @@ static void wrong_gradients_are_skipped(void) {
   CHECK(skipped == 0);
   CHECK_OK(damo_embedding_step(one, now));
   CHECK(now[0] == steps[0] + 1);
+  forgets_what_was_skipped(0);
+  forgets_what_was_skipped(1);
   REFUSED(damo_step_skipped(NULL, &skipped), "damo_step_skipped", "step");
   REFUSED(damo_step_skipped(step, NULL), "damo_step_skipped", "skipped", "NULL");
   damo_step_free(step);

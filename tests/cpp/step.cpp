@@ -2,9 +2,12 @@
 
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "damo.hpp"
 #include "support/throws.hpp"
@@ -151,19 +154,39 @@ void gradients_are_clipped(const damo::storage& storage) {
 
 void wrong_gradients_are_skipped(const damo::storage& storage) {
   const damo::embedding a = open(storage, 1, 2, 23, {{"max_norm", 1}});
-  damo::step step(storage, {{"non_finite", "skip"}});
+  damo::step step(storage, {{"non_finite", "skip"}, {"clip_norm", 1e300}});
   CHECK(!step.skipped());
   step.add(a, {7});
   step.apply_gradients(std::vector<float>{0, NAN});
   CHECK(step.skipped() && a.step() == 0 && storage.stat("steps_skipped") == 1);
   step.apply_gradients(std::vector<float>{0, 0});
   CHECK(!step.skipped() && a.step() == 1 && storage.stat("steps_skipped") == 1);
+  // A call that fails was not skipped, whoever refuses it.
+  const std::vector<float> two(2), three(3);
+  const std::vector<damo::row_span<const float>> wide = {{three, 3}};
+  const std::vector<std::function<void()>> failing = {
+      [&] { step.apply_gradients(three); },
+      [&] { step.apply_gradients(wide); },
+      [&] { step.apply_gradients_once({1, 1}, three); },
+      [&] { step.apply_gradients_once({1, 1}, two, std::vector<std::int64_t>{1, 1}); },
+      [&] { step.apply_gradients_once({1, 1}, two, std::vector<std::int64_t>{-2}); },
+  };
+  for (const auto& fails : failing) {
+    step.apply_gradients(std::vector<float>{0, NAN});
+    CHECK(step.skipped() && std::isnan(step.gradient_norm()));
+    throws(DAMO_STATUS_INVALID_ARGUMENT, "", fails);
+    CHECK(!step.skipped());
+    throws(DAMO_STATUS_INVALID_ARGUMENT, "the latest call has failed",
+           [&] { step.gradient_norm(); });
+  }
+  const auto skips = storage.stat("steps_skipped");
+  CHECK(a.step() == 1 && skips == 6);
   // The row began with the norm sqrt(2).
   CHECK(std::abs(a.lookup({7})[1] - std::sqrt(0.5)) < 1e-6);
 
   const damo::embedding b = open(storage, 1, 1, 24, {{"non_finite", "skip"}});
   b.apply_gradients({1}, {INFINITY});
-  CHECK(b.step() == 0 && storage.stat("steps_skipped") == 2);
+  CHECK(b.step() == 0 && storage.stat("steps_skipped") == skips + 1);
   throws(DAMO_STATUS_INVALID_ARGUMENT, "one of 'refuse', 'skip'",
          [&] { open(storage, 1, 1, 24, {{"non_finite", "no"}}); });
 }

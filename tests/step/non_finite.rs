@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use damo::bags::Pooling;
-use damo::embedding::Embedding;
+use damo::embedding::{CallId, Embedding};
 use damo::error::Status;
 use damo::filter::Filter;
 use damo::step::Step;
@@ -177,11 +177,25 @@ fn a_refusal_is_not_explained_by_gradients_that_are_skipped() {
 fn a_call_that_fails_was_not_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
-    let mut step = step(&storage, &groups(&storage, [None; 3]), Some("skip"));
-    apply(&mut step, &gradients(&[1])).unwrap();
-    assert!(step.skipped());
-    failure(step.apply_gradients(&[]), Status::InvalidArgument);
-    assert!(!step.skipped());
+    let all = groups(&storage, [None; 3]);
+    let options = params(&[("non_finite", text("skip")), ("clip_norm", float(1.0))]);
+    let mut step = Step::with_options(storage, &options).unwrap();
+    step.add(&all[0], &[1], None).unwrap();
+    let call = CallId { client: 1, sequence: 1 };
+    for number in 0..4 {
+        apply(&mut step, &[vec![f32::NAN; 2]]).unwrap();
+        assert!(step.skipped() && step.gradient_norm().unwrap().is_nan());
+        let outcome = match number {
+            0 => step.apply_gradients(&[]),
+            1 => step.apply_gradients_once(call, &[], &[]).map(drop),
+            2 => step.apply_gradients_once(call, &[None, None], &[]).map(drop),
+            _ => apply(&mut step, &[vec![1.0; 4]]),
+        };
+        failure(outcome, Status::InvalidArgument);
+        assert!(!step.skipped());
+        let error = failure(step.gradient_norm(), Status::InvalidArgument);
+        assert!(error.message().contains("the latest call has failed"), "{error}");
+    }
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub unsafe extern "C" fn damo_step_apply_gradients(
         // SAFETY: the contract of `arguments`, for each of the gradients.
         unsafe {
             let mut step = locked(step)?;
+            step.forget_outcome();
             let gradients = arguments::slice(gradients, parts_len, "gradients")?;
             let gradients = gradients_of(&step, gradients)?;
             step.apply_gradients(&gradients)

@@ -10,8 +10,8 @@ use crate::ffi::{arguments, guard};
 /// each key. For the norm alone, give a limit such as 1e300.
 ///
 /// Errors, after which nothing is written:
-/// - INVALID_ARGUMENT: a NULL handle or norm; a step without the option clip_norm; no
-///   damo_step_apply_gradients has succeeded since the step was made.
+/// - INVALID_ARGUMENT: a NULL handle or norm; a step without the option clip_norm; the latest
+///   damo_step_apply_gradients has failed, or its call was stored already, or there was none.
 /// - BUSY: another thread is using the step.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_step_gradient_norm(

@@ -188,6 +188,27 @@ class Steps(StepCase):
         np.testing.assert_allclose(step.gradient_norm, 2, rtol=1e-5)
         np.testing.assert_allclose(clipped.lookup([3]), [[-1]], rtol=1e-5)
 
+    def test_a_call_that_fails_was_not_skipped(self):
+        step = self.step(non_finite="skip", clip_norm=1)
+        user, tags = np.zeros((3, 2), np.float32), np.zeros((3, 3), np.float32)
+        user[1, 1] = np.nan
+        wrong, right = {"user": user, "tags": tags}, {"user": tags[:, :2].copy(), "tags": tags}
+        for fails in (
+            lambda: step.apply_gradients({"user": user}),
+            lambda: step.apply_gradients(right, {"user": [1]}),
+            lambda: step.apply_gradients(right, expected_step=1),
+            lambda: step.apply_gradients(right, once=(1, -1)),
+            lambda: step.apply_gradients(right, once=(1, 1), expected_step={"user": 7}),
+        ):
+            step.lookup(self.GIVEN)
+            step.apply_gradients(wrong)
+            self.assertIs(step.skipped, True)
+            self.assertRaises((ValueError, damo.StepMismatchError, OverflowError), fails)
+            self.assertIs(step.skipped, False)
+            with self.assertRaisesRegex(ValueError, "the latest call has failed"):
+                step.gradient_norm
+        self.assertEqual((self.user.step, self.tag.step), (0, 0))
+
     def test_names_no_feature_that_skips(self):
         options = {"dim": 2, "optimizer": damo.SGD(lr=1.0)}
         skips = self.table.embedding("skips", non_finite="skip", **options)
@@ -241,7 +262,7 @@ class Steps(StepCase):
 
     def test_clips_gradients(self):
         step = self.step(clip_value=3, clip_norm=2.5)
-        with self.assertRaisesRegex(ValueError, "no gradients were applied yet"):
+        with self.assertRaisesRegex(ValueError, "no gradients were applied: the latest call"):
             step.gradient_norm
         step.lookup(self.GIVEN)
         # User 1 occurs twice and has (3, 4), of which (3, 3) is left; user 2 has nothing.
