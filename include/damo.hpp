@@ -1139,7 +1139,8 @@ class step {
     });
   }
   // As add, with how often each key occurs: lookups count every occurrence, as
-  // embedding::lookup_counted does. The part has one row a key.
+  // embedding::lookup_counted does. The part has one row a key, and takes one gradient a key: the
+  // sum of those of its occurrences. The option duplicates "mean" divides it by their number.
   std::size_t add_counted(const embedding& e, keys_view keys,
                           span<const std::uint32_t> occurrences) {
     return add_part({keys.size(), e.dim(), width_}, [&] {

@@ -163,7 +163,8 @@ class Step(StepHandle):
         features: a dict with the keys of each feature, as the class explains.
         occurrences: a dict with how often each key of a feature occurs, as for Embedding.lookup.
         Features may be missing in it; those with a pooling must be. apply_gradients still takes one
-        gradient a key.
+        gradient a key: the sum of those of its occurrences. With duplicates "mean" it divides the
+        sum by their number.
         out: a dict of writable float32 arrays of the results' shapes, or one matrix for all. A
         matrix has the shape (batch, dim), with the features side by side in their order, and needs
         one row of each feature for each row of the batch. Rows of matrices may have gaps between
@@ -224,8 +225,9 @@ class Step(StepHandle):
 
         gradients: a dict of float32 arrays of the results' shapes, or one matrix for all, as out of
         lookup. PyTorch tensors are taken, too.
-        features: a dict with the keys of each feature; None: those of the latest call that had
-        features, a lookup, peek or apply_gradients. With pooling "max" they must be None: each
+        features: a dict with the keys of each feature, each of which occurs once for each time it
+        is given; None: those of the latest call that had features, a lookup, peek or
+        apply_gradients, with their occurrences. With pooling "max" they must be None: each
         column of a gradient goes to the key that had the largest value in what was read.
         once: (client, sequence), as for Embedding.apply_gradients. A call is not made if all groups
         have it stored, or a later one of its client.

@@ -15,6 +15,9 @@ pub struct Given<'a> {
     pub embedding: &'a Embedding,
     /// The keys, which may occur several times.
     pub keys: &'a [i64],
+    /// How often each key occurs; None: once for each time it is given. A key that occurs several
+    /// times has the sum of its gradients.
+    pub occurrences: Option<&'a [u32]>,
     /// `dim` floats a key.
     pub gradients: &'a [f32],
     /// The global step that its group must have, for a call of a client.
@@ -51,15 +54,16 @@ pub fn apply_together(
     given.sort_unstable_by_key(|given| given.embedding.group().id());
     let mut groups = room_for(given.len())?;
     let mut wanted = room_for(once.map_or(0, |_| given.len()))?;
-    for Given { embedding, keys, gradients, expected } in given {
+    for Given { embedding, keys, occurrences, gradients, expected } in given {
         embedding.check_floats("gradients", gradients.len(), keys.len())?;
         let duplicates = match embedding.options.duplicates {
             Duplicates::Sequential | Duplicates::Sum => Duplicates::Sum,
             Duplicates::Mean => Duplicates::Mean,
         };
         let non_finite = non_finite.unwrap_or(embedding.options.non_finite);
+        let batch = embedding.counted_batch(keys, *occurrences);
         let gradients =
-            Gradients { duplicates, non_finite, ..embedding.gradients(keys, gradients) };
+            Gradients { batch, duplicates, non_finite, ..embedding.gradients(keys, gradients) };
         let admitted = embedding.attached.admitted(embedding.group().id(), keys)?;
         wanted.extend(once.map(|_| *expected));
         groups.push(OfGroup::new(&embedding.table, gradients, admitted.as_deref())?);

@@ -116,7 +116,8 @@ impl Step {
             let Some(embedding) = work.group.embedding() else { continue };
             let expected = expected.get(number).copied().flatten();
             let gradients = work.whole().unwrap_or_else(|| work.group.floats(embedding.dim()));
-            given.push(Given { embedding, keys: work.group.keys(), gradients, expected });
+            let (keys, occurrences) = (work.group.keys(), work.group.occurrences());
+            given.push(Given { embedding, keys, occurrences, gradients, expected });
         }
         let applied = apply_together(&self.storage, &mut given, &self.clip, self.non_finite, once);
         let applied = applied.map_err(|error| match error.status() {

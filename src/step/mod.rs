@@ -111,7 +111,8 @@ impl Step {
 
     /// As [`Step::add`], for keys that occur several times and are given once. Lookups count every
     /// occurrence, as [`Embedding::lookup_counted`] does. The part has one row a key all the same,
-    /// and each row has one gradient.
+    /// and each row has one gradient: the sum of those of its occurrences. The option duplicates
+    /// "mean" divides it by their number.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when there is not a number above 0 for each key; those of [`Step::add`].

@@ -1,12 +1,15 @@
 //! A step gives bit for bit the rows that calls on its groups give.
 
+use std::sync::Arc;
+
 use damo::bags::Pooling;
+use damo::filter::Filter;
 use damo::kernels::{Rows, RowsMut};
 use damo::step::Step;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::{int, lookup, open, text};
+use crate::common::{int, lookup, open, params, text};
 use crate::{GROUPS, apply, bags, content, embeddings, look_up};
 
 fn random_keys(random: &mut ChaCha8Rng, count: usize) -> Vec<i64> {
@@ -128,6 +131,67 @@ fn the_option_mean_is_that_of_all_occurrences() {
     for (before, after) in before.iter().zip(lookup(&all[1], &[5])) {
         assert!((before - 0.05 * 3.0 - after).abs() < 1e-6);
     }
+}
+
+/// Of keys that are given once a step gets the sums of their gradients.
+#[test]
+fn counted_keys_are_stepped_as_all_of_their_occurrences() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (numbers, keys) = ([3u32, 1, 2], [7i64, 8, 9]);
+    // Sums of such floats are exact.
+    let floats: Vec<f32> = (0..6 * 8).map(|at| (at % 11) as f32 - 4.0).collect();
+    let more = vec![0.5; 8];
+    for (duplicates, padding) in [("sum", false), ("mean", false), ("mean", true)] {
+        let all = [0, 1].map(|at| {
+            let storage = open(&scratch.path().join(format!("{duplicates}{padding}{at}")));
+            let padding = padding.then(|| ("padding_key", int(9)));
+            let options = [Some(("duplicates", text(duplicates))), padding];
+            let options: Vec<_> = options.into_iter().flatten().collect();
+            (embeddings(&storage, &options), storage)
+        });
+        let [mut expanded, mut counted] = all.each_ref().map(|(all, storage)| {
+            let mut step = Step::new(storage.clone());
+            step.add(&all[0], &[7], None).unwrap();
+            (all, step)
+        });
+        expanded.1.add(&expanded.0[1], &[7, 7, 7, 8, 9, 9], None).unwrap();
+        counted.1.add_counted(&counted.0[1], &keys, &numbers).unwrap();
+        let mut sums = vec![0.0; 3 * 8];
+        let positions = [0, 0, 0, 1, 2, 2];
+        for (gradient, position) in floats.chunks(8).zip(positions) {
+            let sum = &mut sums[position * 8..][..8];
+            sum.iter_mut().zip(gradient).for_each(|(sum, float)| *sum += float);
+        }
+        for (all, step) in [&mut expanded, &mut counted] {
+            // A part whose keys are not counted has each of them once.
+            step.add(&all[1], &[7], None).unwrap();
+        }
+        let of_first = vec![1.0; 4];
+        apply(&mut expanded.1, &[of_first.clone(), floats.clone(), more.clone()]).unwrap();
+        apply(&mut counted.1, &[of_first, sums, more.clone()]).unwrap();
+        assert!(content(&all[0].1) == content(&all[1].1), "{duplicates}, {padding}");
+    }
+}
+
+#[test]
+fn a_filter_leaves_the_mean_of_counted_keys_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let all = embeddings(&storage, &[("duplicates", text("mean"))]);
+    let before = lookup(&all[1], &[5, 6]);
+    let path = dir.path().with_extension("filter");
+    let options = params(&[("path", text(path.to_str().unwrap())), ("capacity", int(1_000))]);
+    all[1].set_filter(Some(Arc::new(Filter::open(&options).unwrap()))).unwrap();
+    let mut step = Step::new(storage);
+    // Key 4 has no row, and is not admitted.
+    step.add_counted(&all[1], &[4, 5, 6], &[9, 3, 1]).unwrap();
+    apply(&mut step, &[[vec![1.0; 8], vec![6.0; 8], vec![2.0; 8]].concat()]).unwrap();
+    // Both have the mean 2.
+    for (before, after) in before.iter().zip(lookup(&all[1], &[5, 6])) {
+        assert!((before - 0.05 * 2.0 - after).abs() < 1e-6);
+    }
+    all[1].set_filter(None).unwrap();
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

@@ -173,22 +173,26 @@ impl OpenGroup {
         gradients: Gradients<'_>,
         held_back: &[i64],
     ) -> OrStop<Box<Dedup>> {
-        let Gradients { batch: KeyBatch { keys, padding, .. }, floats, non_finite, .. } = gradients;
+        let Gradients { batch, floats, non_finite, .. } = gradients;
+        let KeyBatch { keys, occurrences, .. } = batch;
         let mut without_row = room_for(held_back.len())?;
         let found = self.load(&Loaned::new(engine), held_back, Absent::Skip, None)?;
         let with_found = held_back.iter().zip(found);
         without_row.extend(with_found.filter(|(_, found)| !found).map(|(key, _)| *key));
         let (mut kept_keys, mut kept) = (room_for(keys.len())?, room_for(floats.len())?);
-        for (key, gradient) in keys.iter().zip(floats.chunks_exact(self.dim)) {
+        let mut kept_numbers = room_for(occurrences.map_or(0, <[u32]>::len))?;
+        for (at, (key, gradient)) in keys.iter().zip(floats.chunks_exact(self.dim)).enumerate() {
             if without_row.binary_search(key).is_err() {
                 kept_keys.push(*key);
                 kept.extend_from_slice(gradient);
+                kept_numbers.extend(occurrences.map(|numbers| numbers[at]));
             } else if !are_gradients(gradient) {
                 // Dropping it would hide what is wrong with the model.
                 return Err(Stop::of(self.first_wrong(gradients), non_finite));
             }
         }
-        let batch = KeyBatch { keys: &kept_keys, padding, occurrences: None };
+        let occurrences = occurrences.map(|_| &*kept_numbers);
+        let batch = KeyBatch { keys: &kept_keys, occurrences, ..batch };
         let kept = Gradients { batch, floats: &kept, ..gradients };
         self.merged_gradients(engine, kept).map_err(|stop| {
             // The position is that in the whole batch.

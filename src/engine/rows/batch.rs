@@ -11,7 +11,8 @@ pub(crate) struct KeyBatch<'a> {
     pub(crate) keys: &'a [i64],
     /// A key that never has a row.
     pub(crate) padding: Option<i64>,
-    /// How often each key occurs; None: once. Only what reads rows looks at it, for statistics.
+    /// How often each key occurs; None: once. What reads rows looks at it for statistics, and what
+    /// changes them only for means of gradients.
     pub(crate) occurrences: Option<&'a [u32]>,
 }
 

@@ -69,7 +69,7 @@ impl OpenGroup {
         let _call = engine.pool.begin_work(batch.keys.len());
         self.begin_dedup(&mut dedup, engine, batch)?;
         dedup.each(&engine.pool, |part| {
-            part.wrong = part.merge(floats, width, merge).err();
+            part.wrong = part.merge((floats, batch.occurrences), width, merge).err();
             Ok(())
         })?;
         let wrong = dedup.parts.iter_mut().filter_map(|part| part.wrong.take());

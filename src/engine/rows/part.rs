@@ -276,10 +276,11 @@ impl Part {
         self.has_row[index] = true;
     }
 
-    /// Merges the floats of each key, `dim` a position of the batch.
+    /// Merges the floats of each key, `dim` a position of the batch. `occurrences` are those of the
+    /// batch's keys; None: one for each time a key is given.
     pub(super) fn merge(
         &mut self,
-        floats: &[f32],
+        (floats, occurrences): (&[f32], Option<&[u32]>),
         dim: usize,
         merge: Merge,
     ) -> std::result::Result<(), WrongFloat> {
@@ -323,7 +324,7 @@ impl Part {
         }
         match merge {
             Merge::Gradients(Duplicates::Sequential) => return self.list_steps(),
-            Merge::Gradients(Duplicates::Mean) => self.divide(dim)?,
+            Merge::Gradients(Duplicates::Mean) => self.divide(dim, occurrences)?,
             _ => {}
         }
         if merge == Merge::Last { Ok(()) } else { self.check_sums(dim) }
@@ -382,9 +383,17 @@ impl Part {
     }
 
     /// Makes means of sums.
-    fn divide(&mut self, dim: usize) -> std::result::Result<(), WrongFloat> {
+    fn divide(
+        &mut self,
+        dim: usize,
+        occurrences: Option<&[u32]>,
+    ) -> std::result::Result<(), WrongFloat> {
         refill(&mut self.counts, 0, self.keys.len()).map_err(|_| WrongFloat::Memory)?;
-        self.indexes.iter().for_each(|index| self.counts[*index as usize] += 1);
+        for (index, position) in self.indexes.iter().zip(&self.positions) {
+            let count = &mut self.counts[*index as usize];
+            let more = occurrences.map_or(1, |numbers| numbers[*position as usize]);
+            *count = count.saturating_add(more);
+        }
         for (sum, &count) in self.floats.chunks_exact_mut(dim).zip(&self.counts) {
             // Rounding may carry a mean of the largest gradients beyond the largest.
             let mean = |sum: f32| (sum / count as f32).clamp(-MAX_GRADIENT, MAX_GRADIENT);
@@ -436,7 +445,7 @@ mod tests {
             let (keys, positions) = (keys.to_vec(), positions.to_vec());
             let indexes = (0..keys.len() as u32).collect();
             let mut part = Part { keys, positions, indexes, ..Part::default() };
-            part.merge(&floats, 2, merge).unwrap_err()
+            part.merge((&floats, None), 2, merge).unwrap_err()
         };
         let parts = [WrongFloat::Sum(6), wrong(&[7, 8], &[2, 1]), wrong(&[9], &[0])];
         let named = |wrong: WrongFloat| Error::from(wrong).message().to_owned();

@@ -11,7 +11,8 @@ use crate::ffi::{arguments, damo_embedding, guard};
 ///
 /// damo_step_lookup and damo_step_peek count every occurrence, as damo_embedding_lookup_counted
 /// does. damo_step_apply_gradients takes one gradient a key: the sum of those of its occurrences
-/// (damo_gradients_sum).
+/// (damo_gradients_sum). With the option duplicates "mean" it divides the sum by their number, over
+/// all parts with the key. So rows are those of parts with every occurrence.
 ///
 /// Errors, after which the step has the parts that it had:
 /// - INVALID_ARGUMENT: those of damo_step_add_keys; an occurrences_len that is not keys_len; an

@@ -221,6 +221,17 @@ class Steps(StepCase):
         step.apply_gradients({"first": wrong, "user": np.zeros_like(wrong)})
         self.assertIs(step.skipped, True)
 
+    def test_takes_sums_of_counted_keys(self):
+        for duplicates, factor in (("sum", 1), ("mean", 3)):
+            options = {"dim": 2, "optimizer": damo.SGD(lr=1.0), "initializer": damo.Ones()}
+            counted = self.table.embedding(duplicates, duplicates=duplicates, **options)
+            step = self.table.step({"counted": counted})
+            self.addCleanup(step.close)
+            step.lookup({"counted": [4, 5]}, occurrences={"counted": [3, 1]})
+            step.apply_gradients({"counted": np.float32([[6, 3], [2, 2]])})
+            expected = [[1 - 6 / factor, 1 - 3 / factor], [-1, -1]]
+            np.testing.assert_array_equal(counted.lookup([4, 5]), expected)
+
     def test_skips_gradients_that_are_not_finite(self):
         step = self.step(non_finite="skip", clip_norm=1)
         self.assertIs(step.skipped, False)
