@@ -1391,7 +1391,8 @@ void damo_lookup_free(damo_lookup *lookup);
  *                   limits > 0 of the gradients of a call, applied in this order (none): of each
  *                   float; of the 2-norm of each key's gradient; of the 2-norm of the gradients of
  *                   all keys of the call together
- *     max_norm      a limit > 0 of the 2-norm of a row's weights (none)
+ *     max_norm      a limit > 0 of the 2-norm of a row's weights (none). Not with the optimizer
+ *                   "none", which takes no steps
  *     non_finite    what a call does with gradients that are NaN, infinite or beyond 1e18.
  *                   "refuse": it is an error (the default). "skip": the call returns OK, changes
  *                   nothing, and is counted (damo_storage_stat: steps_skipped)
@@ -1415,8 +1416,8 @@ void damo_lookup_free(damo_lookup *lookup);
  * them made and another one trained is made with the other's.
  *
  * Returns NULL on failure and sets the last error:
- * - INVALID_ARGUMENT: a NULL handle; a dim or group out of range; a wrong option;
- *   DAMO_GROUP_BY_NAME without a name.
+ * - INVALID_ARGUMENT: a NULL handle; a dim or group out of range; a wrong option; max_norm with
+ *   the optimizer "none"; DAMO_GROUP_BY_NAME without a name.
  * - ALREADY_EXISTS: the group has another dim, optimizer or name; the name is another group's; all
  *   65536 groups are taken.
  * - NOT_FOUND: the group does not exist, and the storage is open with read_only.

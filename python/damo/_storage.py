@@ -231,7 +231,7 @@ class Storage(Handle):
         2-norm of each key, and for the 2-norm of all keys of the call together.
         max_norm: the largest 2-norm of a row's weights, which are scaled when the row is made and
         after each step; None: no limit. Rows that are inserted, imported or committed from a Pin
-        are scaled by their next step.
+        are scaled by their next step. It is refused with damo.NoOptimizer, which takes no steps.
         non_finite: what a call does with gradients that are NaN, infinite or beyond 1e18. "refuse":
         it raises ValueError (the default). "skip": it changes nothing, not even the step, and
         stat("steps_skipped") rises.

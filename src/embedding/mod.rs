@@ -88,6 +88,7 @@ impl Embedding {
             )));
         }
         let options = EmbeddingOptions::read(options)?;
+        options.check_max_norm(&optimizer)?;
         let number = match (u16::try_from(group), &options.name) {
             (Ok(number), _) => Some(number),
             (Err(_), Some(_)) if group == GROUP_BY_NAME => None,

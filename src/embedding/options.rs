@@ -1,7 +1,8 @@
 //! The option bag of `damo_embedding_new`, read and checked.
 
 use crate::engine::rows::{Clip, Duplicates, NonFinite};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::optimizer::Optimizer;
 use crate::params::{FloatRange, Params};
 
 /// The options with their defaults filled in.
@@ -40,5 +41,20 @@ impl EmbeddingOptions {
         reader.finish()?;
         let duplicates = DUPLICATES[duplicates].1;
         Ok(EmbeddingOptions { name, duplicates, padding_key, clip, max_norm, non_finite })
+    }
+
+    /// Refuses a limit of rows that no step keeps.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for max_norm with an optimizer that takes no steps.
+    pub(super) fn check_max_norm(&self, optimizer: &Optimizer) -> Result<()> {
+        match self.max_norm {
+            Some(limit) if optimizer.check_steps().is_err() => Err(Error::invalid(format!(
+                "embedding: max_norm is {limit:?} and the optimizer is '{}', which takes no steps; \
+                 a trainer that changes rows itself limits them itself: leave max_norm out",
+                optimizer.name()
+            ))),
+            _ => Ok(()),
+        }
     }
 }

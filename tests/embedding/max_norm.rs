@@ -210,3 +210,19 @@ fn wrong_limits_are_refused() {
         assert!(message.contains(words), "{message}");
     }
 }
+
+#[test]
+fn an_optimizer_without_steps_has_no_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let opened = |options: &Params| {
+        let (none, ones) = (optimizer("none", &[]), initializer("ones", &[]));
+        Embedding::new(storage.clone(), none, ones, DIM, 3, options)
+    };
+    let error = failure(opened(&params(&[("max_norm", float(2.0))])), Status::InvalidArgument);
+    let expected = "embedding: max_norm is 2.0 and the optimizer is 'none', which takes no steps; \
+                    a trainer that changes rows itself limits them itself: leave max_norm out";
+    assert_eq!(error.message(), expected);
+    assert!(storage.groups().is_empty());
+    opened(&Params::new()).unwrap();
+}

@@ -90,7 +90,8 @@ pub const DAMO_ANY_STEP: i64 = 9_223_372_036_854_775_807;
 ///                   limits > 0 of the gradients of a call, applied in this order (none): of each
 ///                   float; of the 2-norm of each key's gradient; of the 2-norm of the gradients of
 ///                   all keys of the call together
-///     max_norm      a limit > 0 of the 2-norm of a row's weights (none)
+///     max_norm      a limit > 0 of the 2-norm of a row's weights (none). Not with the optimizer
+///                   "none", which takes no steps
 ///     non_finite    what a call does with gradients that are NaN, infinite or beyond 1e18.
 ///                   "refuse": it is an error (the default). "skip": the call returns OK, changes
 ///                   nothing, and is counted (damo_storage_stat: steps_skipped)
@@ -114,8 +115,8 @@ pub const DAMO_ANY_STEP: i64 = 9_223_372_036_854_775_807;
 /// them made and another one trained is made with the other's.
 ///
 /// Returns NULL on failure and sets the last error:
-/// - INVALID_ARGUMENT: a NULL handle; a dim or group out of range; a wrong option;
-///   DAMO_GROUP_BY_NAME without a name.
+/// - INVALID_ARGUMENT: a NULL handle; a dim or group out of range; a wrong option; max_norm with
+///   the optimizer "none"; DAMO_GROUP_BY_NAME without a name.
 /// - ALREADY_EXISTS: the group has another dim, optimizer or name; the name is another group's; all
 ///   65536 groups are taken.
 /// - NOT_FOUND: the group does not exist, and the storage is open with read_only.
