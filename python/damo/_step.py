@@ -409,4 +409,4 @@ class Step(StepHandle):
         try:
             return call(rows)
         except Error as error:
-            raise with_message(error, in_words(str(error), self._features)) from None
+            raise with_message(error, in_words(error, self._features)) from None

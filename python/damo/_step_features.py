@@ -12,7 +12,7 @@ import numpy as np
 from . import _arrays, _tensors
 from ._choices import BagMode
 from ._embedding import Embedding
-from ._errors import Error, InvalidArgumentError
+from ._errors import Error, InvalidArgumentError, StepMismatchError
 
 if TYPE_CHECKING:
     from ._storage import Storage
@@ -26,9 +26,12 @@ _ARRAYS = {
     "expected": "expected_step",
 }
 _PART = re.compile(
-    r"\bpart (?P<part>\d+)\b|\b(?P<array>outputs|gradients|steps|expected)\[(?P<number>\d+)\]"
+    r"\bpart (?P<part>\d+)(?= has pooling\b)|"
+    r"\b(?P<array>outputs|gradients|steps|expected)\[(?P<number>\d+)\]"
     r"(?P<len>_len\b)?"
 )
+# Errors that name parts and arguments. The messages of others may name files.
+_OF_ARGUMENTS = (InvalidArgumentError, StepMismatchError)
 _LENGTH = re.compile(r"\b(keys|offsets|outputs|gradients)_len\b")
 
 
@@ -186,8 +189,10 @@ def with_message(error: Error, message: str) -> Error:
     return made
 
 
-def in_words(message: str, features: Sequence[Feature] = ()) -> str:
+def in_words(error: Error, features: Sequence[Feature] = ()) -> str:
     """A message of the library in words of Python: features in place of the numbers of parts."""
+    if not isinstance(error, _OF_ARGUMENTS):
+        return str(error)
 
     def named(found: re.Match[str]) -> str:
         array, number = found["array"], int(found["part"] or found["number"])
@@ -198,7 +203,7 @@ def in_words(message: str, features: Sequence[Feature] = ()) -> str:
         text = f"{_ARRAYS[array]} of {features[number]}"
         return f"the number of floats in {text}" if found["len"] else text
 
-    return _LENGTH.sub(r"len(\1)", _PART.sub(named, message))
+    return _LENGTH.sub(r"len(\1)", _PART.sub(named, str(error)))
 
 
 @contextmanager
@@ -207,4 +212,4 @@ def naming(feature: Feature) -> Iterator[None]:
     try:
         yield
     except Error as error:
-        raise with_message(error, f"damo: {feature}: {in_words(str(error))}") from None
+        raise with_message(error, f"damo: {feature}: {in_words(error)}") from None

@@ -91,6 +91,15 @@ class Refused(StepCase):
         self.assert_fails(ValueError, words, step.lookup, self.GIVEN, out=out)
         self.assertEqual((len(self.user), len(self.tag)), (0, 0))
 
+    def test_files_have_no_features(self):
+        step = self.step()
+        words = "damo: damo_step_lookup: /gradients[0]/part 1/keys_len cannot be read"
+        for kind in (damo.IoError, damo.CorruptionError):
+            with mock.patch.object(step, "_look_up", side_effect=kind(words)):
+                self.assertEqual(str(self.assert_fails(kind, [], step.lookup, self.GIVEN)), words)
+            with mock.patch.object(step, "_add_keys", side_effect=kind(words)):
+                self.assert_fails(kind, ["'user'", words], step.lookup, self.GIVEN)
+
     def test_gradients(self):
         step = self.step()
         gradients = {"user": floats(3, 2), "tags": floats(3, 3)}
