@@ -76,8 +76,8 @@ const ENGINE: [(&str, &str); 64] = [
     ("rows/import", "mod rows rows/guards rows/load"),
     (
         "rows/lookup",
-        "mod moment pool rows rows/batch rows/guards rows/kept rows/load rows/part rows/run \
-         rows/spread",
+        "mod moment pool rows rows/batch rows/few rows/guards rows/kept rows/load rows/part \
+         rows/run rows/spread",
     ),
     ("rows/peek", "mod rows rows/batch rows/load"),
     ("rows/record", "mod rows rows/guards rows/load"),

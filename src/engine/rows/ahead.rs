@@ -17,8 +17,6 @@ use crate::cache::hash;
 const MOST: usize = 2048;
 /// A smaller group is in the nearer caches, if it is used at all.
 const NEAR_BYTES: usize = 512 << 10;
-/// Runs of at most so many keys are fetched ahead; longer ones fetch as they go.
-const SHORT: usize = 64;
 /// The rows of a run are fetched while the third run before it is worked on.
 const RUNS_AHEAD: usize = 3;
 /// Without runs: before so many keys are worked on, the rows of the next so many are fetched.
@@ -54,7 +52,7 @@ impl OpenGroup {
 
     /// What fetches the rows of a part's runs.
     pub(super) fn rows_ahead<'a>(&'a self, part: &'a Part) -> RowsAhead<'a> {
-        let is_short = part.is_of_few() || part.keys.len() <= SHORT * part.runs.len();
+        let is_short = part.is_of_few() || part.has_short_runs();
         RowsAhead { group: self, part, guard: is_short.then(crossbeam_epoch::pin) }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::few::AT_ONCE;
 use super::guards::Loaned;
 use super::kept::FEW;
 use super::load::Absent;
@@ -77,10 +78,6 @@ impl OpenGroup {
         let mut dedup = self.dedup(engine, batch)?;
         let mut sources = std::mem::take(&mut dedup.sources);
         sources.begin(batch.keys.len())?;
-        if self.is_scattered(batch.keys.len()) {
-            dedup.each(&engine.pool, |_| Ok(()))?;
-            self.fetch_parts(&dedup.parts, self.dim);
-        }
         dedup.each(&engine.pool, |part| {
             sources.note(part);
             self.read_part(part, batch.occurrences, (moment, absent == Absent::Create))
@@ -105,9 +102,46 @@ impl OpenGroup {
         (moment, creates): (Moment<'_>, bool),
     ) -> Result<()> {
         part.begin_reading(self.dim)?;
+        part.places.resize(part.keys.len(), Place::NOT_RESIDENT);
+        match part.has_short_runs() {
+            true => self.read_keys(part, moment),
+            false => self.read_runs(part, moment),
+        }
+        if part.missing.is_empty() {
+            return Ok(());
+        }
+        part.count_misses(occurrences);
+        if creates { self.make_missing(part, moment) } else { Ok(()) }
+    }
+
+    /// Copies resident rows without a lock, as a small lookup does (`few`): for few keys a shard
+    /// its lock, which is seldom in a near cache, would cost more than the rows.
+    fn read_keys(&self, part: &mut Part, moment: Moment<'_>) {
+        let Part { keys, places, floats, has_row, missing, .. } = part;
+        let guard = crossbeam_epoch::pin();
+        let mut floats = floats.chunks_exact_mut(self.dim);
+        for (keys, places) in keys.chunks(AT_ONCE).zip(places.chunks_mut(AT_ONCE)) {
+            let candidates = self.candidates(keys, self.weight_lines(), &guard);
+            for ((key, (place, candidate)), weights) in
+                keys.iter().zip(places.iter_mut().zip(candidates)).zip(&mut floats)
+            {
+                let resident = self.cache.resident(hash(*key));
+                let read = resident.read_and_place(candidate, *key, moment.cutoff, weights, &guard);
+                if let Some(found) = read {
+                    *place = found;
+                } else {
+                    weights.fill(0.0);
+                    missing.push(has_row.len() as u32);
+                }
+                has_row.push(read.is_some());
+            }
+        }
+    }
+
+    /// Copies resident rows, one shard's after the other's with the shard locked.
+    fn read_runs(&self, part: &mut Part, moment: Moment<'_>) {
         let Part { runs, keys, places, floats, has_row, missing, .. } = part;
         let lines = self.weight_lines();
-        places.resize(keys.len(), Place::NOT_RESIDENT);
         let mut floats = floats.chunks_exact_mut(self.dim);
         for Run { shard, keys: of_run, .. } in &*runs {
             let shard = self.cache.read(*shard);
@@ -124,11 +158,6 @@ impl OpenGroup {
                 }
             }
         }
-        if part.missing.is_empty() {
-            return Ok(());
-        }
-        part.count_misses(occurrences);
-        if creates { self.make_missing(part, moment) } else { Ok(()) }
     }
 
     /// Makes rows for the keys of a part that are not resident, if the group is complete.

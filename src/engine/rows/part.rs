@@ -33,6 +33,8 @@ pub(super) enum Merge {
     Keys,
 }
 
+/// A run of at most so many keys is short.
+const SHORT_RUN: usize = 64;
 /// How many keys ahead of their use floats are prefetched.
 const AHEAD: usize = 24;
 
@@ -141,6 +143,12 @@ impl Part {
     /// Whether its keys are the few keys of a small call.
     pub(super) fn is_of_few(&self) -> bool {
         self.shards.is_none()
+    }
+
+    /// Whether it has only a few keys of each shard. The rows of longer runs are fetched while
+    /// those before them are worked on, and a lock counts for little beside them.
+    pub(super) fn has_short_runs(&self) -> bool {
+        self.keys.len() <= SHORT_RUN * self.runs.len()
     }
 
     /// The steps of a run.
