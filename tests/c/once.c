@@ -105,8 +105,7 @@ int main(void) {
   two = open_group(storage, 1, TWO);
   step = damo_step_new(storage, NULL);
   CHECK(step != NULL);
-  CHECK_OK(damo_step_add_keys(step, one, keys, KEYS));
-  CHECK_OK(damo_step_add_bags(step, two, keys, KEYS, offsets, 2, false, "sum", NULL));
+  add_parts("sum");
   wrong_handles_and_pointers_are_refused();
   wrong_steps_are_refused();
   calls_are_made_once();
