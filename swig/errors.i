@@ -195,4 +195,5 @@ ForkedError = _damo.ForkedError
 OutOfMemoryError = _damo.OutOfMemoryError
 ExitingError = _damo.ExitingError
 CancelledError = _damo.CancelledError
+StepMismatchError = _damo.StepMismatchError
 %}
