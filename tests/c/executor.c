@@ -1,4 +1,5 @@
 /* Executors: large calls run on the host's threads, with the same results, and nothing hangs. */
+#define _GNU_SOURCE
 #include <fenv.h>
 #include <pthread.h>
 #include <stdint.h>
