@@ -7,7 +7,8 @@
 enum { KEYS = 300, DIM = 2, FLOATS = KEYS * DIM };
 
 static int64_t keys[KEYS], positions[KEYS];
-static float weights[FLOATS], now[FLOATS];
+/* One more, for a length that is too large: another buffer behind it would overlap. */
+static float weights[FLOATS + 1], now[FLOATS];
 static size_t changed;
 
 static damo_lookup *begin(const damo_embedding *embedding) {
