@@ -34,8 +34,8 @@ fn storages_can_be_looked_into() {
     let groups = human(dir, &["groups", "t", "--count", "--cache-bytes", "64M"]);
     let lines: Vec<Vec<&str>> =
         groups.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[1], ["3", "-", "2", "6", "1", "1,200", "adam", "ones", "-"]);
-    assert_eq!(lines[2], ["7", "user", "2", "2", "0", "2", "sgd", "ones", "-"]);
+    assert_eq!(lines[1], ["3", "-", "2", "6", "1", "1,200", "adam", "ones", "-", "-"]);
+    assert_eq!(lines[2], ["7", "user", "2", "2", "0", "2", "sgd", "ones", "-", "8.5"]);
     let groups = json(dir, &["groups", "t"]);
     assert_eq!(groups["groups"][0]["optimizer"], json!({ "name": "adam", "params": {} }));
     assert_eq!(

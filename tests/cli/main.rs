@@ -67,12 +67,15 @@ fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
 
 fn embedding(storage: &Storage, name: &str, group: u32) -> Embedding {
     let (optimizer, ones) = (optimizer(name, &[]), initializer("ones", &[]));
-    let options = Params::new();
-    let options = if group == 7 { options.with("name", "user").unwrap() } else { options };
+    let options = match group {
+        7 => Params::new().with("name", "user").unwrap().with("max_norm", 8.5).unwrap(),
+        _ => Params::new(),
+    };
     Embedding::new(storage.clone(), optimizer, ones, DIM, group, &options).unwrap()
 }
 
-/// A storage with 1200 rows of adam in group 3, and 2 of sgd in group 7, which is called "user".
+/// A storage with 1200 rows of adam in group 3, and 2 of sgd in group 7, which is called "user" and
+/// has a max_norm.
 fn fill(dir: &Path) {
     let storage = open(dir);
     let (adam, sgd) = (embedding(&storage, "adam", 3), embedding(&storage, "sgd", 7));

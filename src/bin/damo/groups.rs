@@ -40,6 +40,7 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         line.push(named(&group.optimizer));
         line.push(named(&group.initializer));
         line.push(group.scheduler.as_ref().map_or("-".to_owned(), named));
+        line.push(group.max_norm.map_or("-".to_owned(), |norm| norm.to_string()));
         lines.push(line);
         clients.extend(group.clients.iter().map(|client| {
             let ClientDescription { client, sequence, time } = client;
@@ -56,7 +57,12 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     if counts {
         headings.push(number("rows"));
     }
-    headings.extend([text("optimizer"), text("initializer"), text("scheduler")]);
+    headings.extend([
+        text("optimizer"),
+        text("initializer"),
+        text("scheduler"),
+        number("max_norm"),
+    ]);
     output.columns(&headings, &lines)?;
     if clients.is_empty() {
         return Ok(());
