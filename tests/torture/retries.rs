@@ -20,6 +20,8 @@ use crate::tally::{CRASH, HANG, LOST, Verdict};
 const STEPS: u64 = 30;
 /// So many steps are sent again by a process that follows a killed one.
 const SENT_AGAIN: u64 = 3;
+/// It has all rows.
+const LARGE_CACHE: i64 = 16 << 20;
 
 /// Every call of a session, once.
 pub fn exhaustive(lane: &mut Lane) {
@@ -80,7 +82,9 @@ fn run(lane: &mut Lane, seed: u64, kills: &[(Opening, Kill)]) -> Verdict {
         }
     }
     lane.control.disarm();
-    let (opening, steps) = (kills[0].0, reference.steps().max(STEPS));
+    // A small cache would make hundreds of rounds of these steps.
+    let opening = Opening { cache_bytes: LARGE_CACHE, ..kills[0].0 };
+    let steps = reference.steps().max(STEPS);
     let all = || {
         let mut engine = Engine::open(&dir, opening);
         (steps.saturating_sub(2 * STEPS)..steps).for_each(|index| engine.send(seed, index));
