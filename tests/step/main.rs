@@ -1,11 +1,13 @@
 //! Training steps over several groups: they are what calls on single groups are, and whole.
 
 mod callers;
+mod clients;
 mod clip;
 #[path = "../common/mod.rs"]
 mod common;
 mod damaged;
 mod equal;
+mod expected;
 mod non_finite;
 mod once;
 mod refused;
