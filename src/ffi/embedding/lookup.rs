@@ -2,6 +2,7 @@
 
 use super::damo_embedding;
 use crate::error::damo_status;
+use crate::ffi::arguments::Reading;
 use crate::ffi::{arguments, guard};
 
 /// Writes the weights of keys into weights, and creates the rows that are missing.
@@ -29,17 +30,10 @@ pub unsafe extern "C" fn damo_embedding_lookup(
         // SAFETY: the contract of `arguments`.
         let embedding = unsafe { arguments::handle(embedding, "embedding") }?;
         embedding.inner.check_floats("weights", weights_len, keys_len)?;
-        arguments::check_apart(
-            (keys, keys_len, "keys"),
-            (weights.cast_const(), weights_len, "weights"),
-        )?;
         // SAFETY: the contract of `arguments`.
-        let (keys, weights) = unsafe {
-            (
-                arguments::slice(keys, keys_len, "keys")?,
-                arguments::slice_mut(weights, weights_len, "weights")?,
-            )
-        };
+        let Reading { keys, weights, .. } = unsafe {
+            arguments::reading((keys, keys_len), (weights, weights_len), std::ptr::null_mut())
+        }?;
         embedding.inner.lookup(keys, weights)
     })
 }

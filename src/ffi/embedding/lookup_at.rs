@@ -2,6 +2,7 @@
 
 use super::{damo_embedding, expected_step};
 use crate::error::damo_status;
+use crate::ffi::arguments::Reading;
 use crate::ffi::{arguments, guard};
 
 /// As damo_embedding_lookup, if the group's global step is step. It is for callers that send calls
@@ -29,17 +30,10 @@ pub unsafe extern "C" fn damo_embedding_lookup_at(
         // SAFETY: the contract of `arguments`.
         let embedding = unsafe { arguments::handle(embedding, "embedding") }?;
         embedding.inner.check_floats("weights", weights_len, keys_len)?;
-        arguments::check_apart(
-            (keys, keys_len, "keys"),
-            (weights.cast_const(), weights_len, "weights"),
-        )?;
         // SAFETY: the contract of `arguments`.
-        let (keys, weights) = unsafe {
-            (
-                arguments::slice(keys, keys_len, "keys")?,
-                arguments::slice_mut(weights, weights_len, "weights")?,
-            )
-        };
+        let Reading { keys, weights, .. } = unsafe {
+            arguments::reading((keys, keys_len), (weights, weights_len), std::ptr::null_mut())
+        }?;
         match expected_step(step, "step")? {
             Some(step) => embedding.inner.lookup_at(step, keys, weights),
             None => embedding.inner.lookup(keys, weights),
