@@ -15,12 +15,14 @@ mod delete;
 mod entry;
 #[cfg(test)]
 mod faults;
+mod hand_over;
 mod mapped;
 mod mapping;
 mod measure;
 mod names;
 mod next;
 mod payload;
+mod position;
 mod prepare;
 mod publish;
 mod read;
@@ -45,9 +47,10 @@ pub(crate) use begun::{Begun, Complete, InOrder};
 pub(crate) use entry::{CallKind, Head};
 #[cfg(any(fuzzing, test))]
 pub(crate) use entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN};
+pub(crate) use hand_over::Replay;
 pub(crate) use measure::{bytes_in, content_len, is_headerless};
 pub(crate) use payload::{Helpers, Payload};
-pub(crate) use read::{Replay, list_whole, read_all, read_links, read_whole};
+pub(crate) use read::{list_whole, read_all, read_links, read_whole};
 pub(crate) use sections::{Section, encode as encode_sections};
 pub(crate) use spare::hold;
 pub(crate) use token::{Token, encode_forget};

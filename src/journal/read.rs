@@ -13,39 +13,18 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::entry::{
-    CallKind, END_AT, ENTRY_HEADER_LEN, Head, MAPPED_HEADER_LEN, NoHead, ReadHead, decode_head,
+    CallKind, END_AT, ENTRY_HEADER_LEN, MAPPED_HEADER_LEN, NoHead, ReadHead, decode_head,
     mapped_header, read_segment_header, segment_header,
 };
+use super::hand_over::{CallRead, Replay};
 use super::measure::{self, Lengths, is_empty, is_headerless};
 use super::names::{self, failed};
-use super::read_payload::{OfGroup, ReadPayload};
-use super::sections::Section;
+use super::position::{Position, Tolerance};
+use super::read_payload::ReadPayload;
 use super::segment::list;
-use super::token::Token;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::files::regular;
 use crate::seqno::Seqno;
-
-/// The receiver of the entries.
-pub(crate) trait Replay {
-    /// A configuration that later entries of this segment refer to.
-    fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()>;
-
-    /// A call. `keys` and `floats` are as they were written.
-    fn call(&mut self, seqno: Seqno, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()>;
-
-    /// The number of floats a key in a call's payload.
-    fn floats_a_key(&self, head: &Head) -> Result<usize>;
-
-    /// A new segment begins; the configurations of the one before no longer apply.
-    fn segment(&mut self);
-
-    /// The latest call of this group, which was made at `time`, was a client's.
-    fn once(&mut self, _seqno: Seqno, _group: u16, _token: Token, _time: u64) {}
-
-    /// A group forgets a client.
-    fn forget(&mut self, _seqno: Seqno, _group: u16, _client: u64) {}
-}
 
 /// Reads the journal in `dir` and returns the sequence number of its last call. The rows of calls
 /// up to `through` are on disk already. `machine_stopped` says that the system was started anew
@@ -200,58 +179,6 @@ fn last_with_calls(segments: &[(Seqno, PathBuf)]) -> Result<usize> {
     Ok(0)
 }
 
-/// Which defects of a segment are no damage.
-#[derive(Clone, Copy)]
-struct Tolerance {
-    /// It may end inside an entry.
-    is_last: bool,
-    /// Any part may be missing.
-    machine_stopped: bool,
-}
-
-/// A position in a segment, for messages.
-struct Position<'a> {
-    path: &'a Path,
-    at: u64,
-    len: u64,
-    tolerance: Tolerance,
-}
-
-impl Position<'_> {
-    /// The file ends here inside an entry, as a killed process leaves the last file.
-    fn torn<T>(&self, what: &str) -> Result<Option<T>> {
-        if self.tolerance.is_last { Ok(None) } else { self.not_whole(what) }
-    }
-
-    /// The entry here is not whole, in a way that only a stopped machine causes.
-    fn not_whole<T>(&self, what: &str) -> Result<Option<T>> {
-        if self.tolerance.machine_stopped { Ok(None) } else { Err(self.damaged(what)) }
-    }
-
-    /// Puts the position in front of an error of the receiver.
-    fn name(&self, error: Error) -> Error {
-        error.within(&format!("the journal '{}' at byte {}", self.path.display(), self.at))
-    }
-
-    fn of_later_release(&self, kind: u32) -> Error {
-        self.name(Error::new(
-            Status::NotSupported,
-            format!(
-                "has a record of kind {kind}, which a later release of damo wrote; open the \
-                 storage with that release, and close it, first"
-            ),
-        ))
-    }
-
-    fn damaged(&self, what: &str) -> Error {
-        Error::damage(format_args!(
-            "the journal '{}' is damaged at byte {}: {what}",
-            self.path.display(),
-            self.at
-        ))
-    }
-}
-
 /// Reads one segment. Returns the last call's sequence number, and whether the segment says that
 /// another one follows.
 fn read_segment(
@@ -316,6 +243,8 @@ fn read_entries(
             let may_be_left = lengths.is_mapped && position.tolerance.machine_stopped;
             return if may_be_left { Ok((last, false)) } else { Err(position.damaged(&what)) };
         }
+        let (payload, is_new) = (&payload, read.seqno > through);
+        let call = CallRead { read: &read, payload, position, is_new };
         match read.head.kind {
             CallKind::Config => replay
                 .config(read.head.group, read.head.config, payload.bytes())
@@ -327,15 +256,15 @@ fn read_entries(
             | CallKind::Delete
             | CallKind::SetStep
             | CallKind::Clear => {
-                hand_over(&read, &payload, position, through, replay)?;
+                call.hand_over(replay)?;
                 last = read.seqno;
             }
             CallKind::Step | CallKind::Once => {
-                hand_over_step(&read, &payload, position, through, replay)?;
+                call.hand_over_step(replay)?;
                 last = read.seqno;
             }
             CallKind::Forget => {
-                hand_over_forgotten(&read, &payload, position, through, replay)?;
+                call.hand_over_forgotten(replay)?;
                 last = read.seqno;
             }
         }
@@ -371,72 +300,6 @@ fn read_header(
         Ok(found) => position.not_whole(&format!("its first call is {found}, not {first}")),
         Err(what) => position.not_whole(&what),
     }
-}
-
-/// Hands a call over, unless its rows are on disk already.
-fn hand_over(
-    read: &ReadHead,
-    payload: &ReadPayload,
-    position: &Position<'_>,
-    through: Seqno,
-    replay: &mut impl Replay,
-) -> Result<()> {
-    let head = &read.head;
-    let floats_a_key = match head.kind {
-        CallKind::Gradients | CallKind::Insert | CallKind::InsertRecords => {
-            replay.floats_a_key(head).map_err(|error| position.name(error))?
-        }
-        _ => 0,
-    };
-    let (keys, floats) = payload
-        .split(floats_a_key)
-        .ok_or_else(|| position.damaged("a payload of the wrong length"))?;
-    if read.seqno > through { replay.call(read.seqno, head, keys, floats) } else { Ok(()) }
-}
-
-/// Hands a step over, as the gradients of one group after the other.
-fn hand_over_step(
-    read: &ReadHead,
-    payload: &ReadPayload,
-    position: &Position<'_>,
-    through: Seqno,
-    replay: &mut impl Replay,
-) -> Result<()> {
-    let wrong = || position.damaged("a step of the wrong length");
-    let token = payload.token(read.head.kind).ok_or_else(wrong)?;
-    let mut calls = Vec::new();
-    for OfGroup { section, keys, floats } in payload.sections(token).ok_or_else(wrong)? {
-        let Section { group, config, step, rate, .. } = section;
-        let head = Head { kind: CallKind::Gradients, group, config, step, rate, ..read.head };
-        let floats_a_key = replay.floats_a_key(&head).map_err(|error| position.name(error))?;
-        if keys.len().checked_mul(floats_a_key) != Some(floats.len()) {
-            return Err(wrong());
-        }
-        calls.push((head, keys, floats));
-    }
-    // Nothing is handed over before all of it is known to fit.
-    for (head, keys, floats) in calls.iter().filter(|_| read.seqno > through) {
-        replay.call(read.seqno, head, keys, floats)?;
-        if let Some(token) = token {
-            replay.once(read.seqno, head.group, token, head.time);
-        }
-    }
-    Ok(())
-}
-
-/// Hands a forgotten client over, for one group after the other.
-fn hand_over_forgotten(
-    read: &ReadHead,
-    payload: &ReadPayload,
-    position: &Position<'_>,
-    through: Seqno,
-    replay: &mut impl Replay,
-) -> Result<()> {
-    let wrong = || position.damaged("a forgotten client of the wrong length");
-    let (client, groups) = payload.forgotten().ok_or_else(wrong)?;
-    let groups = groups.iter().filter(|_| read.seqno > through);
-    groups.for_each(|group| replay.forget(read.seqno, *group, client));
-    Ok(())
 }
 
 /// Reads the next entry; None at a torn end.
