@@ -69,6 +69,21 @@ fn five_calls(start: impl Fn(&Path) -> Result<Journal>) -> (tempfile::TempDir, V
     (dir, paths)
 }
 
+fn fails_to_rotate_and_tries_again(start: impl Fn(&Path) -> Result<Journal>) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = start(dir.path()).unwrap();
+    append(&journal, &[1; 100]).unwrap();
+    // A folder in the place of the next file keeps it from being made.
+    let place = dir.path().join(names::name(Seqno::new(2)));
+    fs::create_dir(&place).unwrap();
+    assert_eq!(journal.rotate().unwrap_err().status(), Status::Io);
+    append(&journal, &[2; 100]).unwrap();
+    fs::remove_dir(&place).unwrap();
+    assert_eq!(journal.rotate().unwrap(), Seqno::new(2));
+    append(&journal, &[3; 100]).unwrap();
+    assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3]);
+}
+
 fn paths(dir: &Path) -> Vec<PathBuf> {
     segment::list(dir).unwrap().into_iter().map(|(_, path)| path).collect()
 }

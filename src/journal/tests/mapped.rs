@@ -239,18 +239,7 @@ fn a_call_that_cannot_be_written_leaves_no_trace() {
 
 #[test]
 fn a_failed_rotation_can_be_tried_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = start(dir.path()).unwrap();
-    append(&journal, &[1; 100]).unwrap();
-    // A folder in the place of the next file keeps it from being made.
-    let place = dir.path().join(names::name(Seqno::new(2)));
-    fs::create_dir(&place).unwrap();
-    assert_eq!(journal.rotate().unwrap_err().status(), Status::Io);
-    append(&journal, &[2; 100]).unwrap();
-    fs::remove_dir(&place).unwrap();
-    assert_eq!(journal.rotate().unwrap(), Seqno::new(2));
-    append(&journal, &[3; 100]).unwrap();
-    assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3]);
+    fails_to_rotate_and_tries_again(start);
 }
 
 #[test]
