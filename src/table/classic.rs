@@ -8,7 +8,7 @@ use std::path::Path;
 use super::group_list::list_groups;
 use super::output::SectionOutput;
 use super::values::{Float32, Values};
-use super::writer::Summary;
+use super::writer::{Summary, check_lengths};
 use crate::error::{Error, Result};
 use crate::limits::{MAX_DIM, MAX_GROUPS, is_dim};
 use crate::memory::filled;
@@ -126,14 +126,7 @@ impl ClassicWriter {
                 "group is {group}; this file was begun without it"
             )));
         }
-        if keys.len().checked_mul(dim) != Some(weights.len()) {
-            return Err(Error::invalid(format!(
-                "there are {} weights and {} keys of group {group}; dim {dim} weights a key are \
-                 needed",
-                weights.len(),
-                keys.len()
-            )));
-        }
+        check_lengths(group, dim, keys, weights)?;
         let result = self.write_rows(group, place, dim, keys, weights);
         self.broken = result.as_ref().err().cloned();
         result

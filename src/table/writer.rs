@@ -111,14 +111,7 @@ impl Writer {
     /// `OUT_OF_MEMORY`, after which every further call fails.
     pub fn add_rows(&mut self, group: u16, keys: &[i64], weights: &[f32]) -> Result<()> {
         let dim = self.place_of(group)?.1;
-        if keys.len().checked_mul(dim) != Some(weights.len()) {
-            return Err(Error::invalid(format!(
-                "there are {} weights and {} keys of group {group}; dim {dim} weights a key are \
-                 needed",
-                weights.len(),
-                keys.len()
-            )));
-        }
+        check_lengths(group, dim, keys, weights)?;
         self.check_order(group, keys.iter().copied())?;
         self.unless_broken(|writer| {
             writer.go_to(group)?;
@@ -316,6 +309,19 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// # Errors
+/// `INVALID_ARGUMENT` unless there are `dim` weights a key.
+pub(super) fn check_lengths(group: u16, dim: usize, keys: &[i64], weights: &[f32]) -> Result<()> {
+    if keys.len().checked_mul(dim) == Some(weights.len()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "there are {} weights and {} keys of group {group}; dim {dim} weights a key are needed",
+        weights.len(),
+        keys.len()
+    )))
 }
 
 fn new_entry(group: u16, dim: usize) -> GroupEntry {
