@@ -4,7 +4,7 @@ use damo::embedding::Lookup;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::history::{SPECS, key};
+use crate::history::{Aside, SPECS};
 use crate::reference::{Engine, Reference, bits};
 
 /// The lookups that have been begun in a session.
@@ -36,13 +36,8 @@ impl Begun {
         models: &[Reference],
         index: u64,
     ) {
-        if random.random_range(0..4) != 0 {
-            return;
-        }
-        let group = random.random_range(0..SPECS.len());
-        let face = random.random_range(0..SPECS[group].duplicates.len());
-        let count = [0..200, 250..262, 262..1500][random.random_range(0..3)].clone();
-        let keys: Vec<i64> = (0..random.random_range(count)).map(|_| key(random)).collect();
+        let drawn = Aside::draw(random, [0..200, 250..262, 262..1500]);
+        let Some(Aside { group, face, keys }) = drawn else { return };
         let mut weights = vec![f32::NAN; keys.len() * SPECS[group].dim];
         let lookup = engine.groups[group][face].begin_lookup(&keys, &mut weights).unwrap();
         let expected = models[group].peek(&keys).0;

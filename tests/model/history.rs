@@ -1,6 +1,8 @@
 //! Histories: the calls of a seed. The n-th call does not depend on those before it: a process that
 //! starts in the middle makes the same calls.
 
+use std::ops::Range;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -28,7 +30,7 @@ const SECONDS_A_CALL: u64 = 1;
 /// Later than any clock, so nothing expires while an opening reads the system's.
 const START_MS: u64 = 4_000_000_000_000;
 /// Calls with more than 4096 keys are divided among threads.
-const LARGE: std::ops::Range<usize> = 4200..5500;
+const LARGE: Range<usize> = 4200..5500;
 
 impl Spec {
     /// Every key that a history may use.
@@ -61,6 +63,27 @@ pub enum Action {
     Prefetch(Vec<i64>),
     Flush,
     Compact,
+}
+
+/// What is begun beside the calls of a history: keys of a group, at one of its embeddings.
+pub struct Aside {
+    pub group: usize,
+    pub face: usize,
+    pub keys: Vec<i64>,
+}
+
+impl Aside {
+    /// Draws one in one of four calls, with a number of keys that is in one of three ranges.
+    pub fn draw(random: &mut ChaCha8Rng, counts: [Range<usize>; 3]) -> Option<Aside> {
+        if random.random_range(0..4) != 0 {
+            return None;
+        }
+        let group = random.random_range(0..SPECS.len());
+        let face = random.random_range(0..SPECS[group].duplicates.len());
+        let count = counts[random.random_range(0..3)].clone();
+        let keys = (0..random.random_range(count)).map(|_| key(random)).collect();
+        Some(Aside { group, face, keys })
+    }
 }
 
 /// The time of a call.

@@ -5,7 +5,7 @@ use damo::error::Status;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::history::{SPECS, change, key};
+use crate::history::{Aside, change};
 use crate::reference::{Engine, Reference, bits};
 
 /// The pins of a session.
@@ -36,14 +36,9 @@ impl Pins {
         models: &[Reference],
         index: u64,
     ) {
-        if random.random_range(0..4) != 0 {
-            return;
-        }
-        let group = random.random_range(0..SPECS.len());
-        let face = random.random_range(0..SPECS[group].duplicates.len());
         // Commits of up to 256 keys go on beside other calls.
-        let count = [0..40, 200..256, 256..900][random.random_range(0..3)].clone();
-        let keys: Vec<i64> = (0..random.random_range(count)).map(|_| key(random)).collect();
+        let drawn = Aside::draw(random, [0..40, 200..256, 256..900]);
+        let Some(Aside { group, face, keys }) = drawn else { return };
         let embedding = &engine.groups[group][face];
         let mut pin = embedding.new_pin();
         embedding.pin_rows(&keys, &mut pin).unwrap();
