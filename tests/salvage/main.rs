@@ -145,6 +145,12 @@ fn find(path: &Path, bytes: &[u8]) -> Option<usize> {
     fs::read(path).unwrap().windows(bytes.len()).rposition(|found| found == bytes)
 }
 
+/// The largest SST file.
+fn largest(dir: &Path) -> PathBuf {
+    let len = |path: &PathBuf| fs::metadata(path).unwrap().len();
+    by_suffix(dir, ".sst").into_iter().max_by_key(len).unwrap()
+}
+
 /// The SST files that rounds handed over and that were not merged.
 fn handed_over(dir: &Path) -> Vec<PathBuf> {
     by_suffix(dir, ".sst")
@@ -322,12 +328,6 @@ fn files_of_large_tables_are_read_too() {
     assert!(salvage(&dir, &out, None, |_| ()).unwrap().is_whole());
     assert_eq!(content(&out), expected);
     fs::remove_dir_all(&out).unwrap();
-    let largest = |dir: &Path| {
-        by_suffix(dir, ".sst")
-            .into_iter()
-            .max_by_key(|path| fs::metadata(path).unwrap().len())
-            .unwrap()
-    };
     let file = largest(&dir);
     let bytes = fs::read(&file).unwrap();
     assert!(

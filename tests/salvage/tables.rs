@@ -7,7 +7,8 @@ use damo::storage::salvage;
 
 use crate::common::{copy_dir, open, sgd};
 use crate::{
-    Scene, by_suffix, content, files, find, flip, flip_properties, handed_over, make_large_table,
+    Scene, by_suffix, content, files, find, flip, flip_properties, handed_over, largest,
+    make_large_table,
 };
 
 /// Without its properties a handed-over file looks like one with the oldest rows.
@@ -74,12 +75,6 @@ fn an_index_of_two_levels_is_known_without_the_properties() {
     let scratch = tempfile::tempdir().unwrap();
     let [dir, out] = ["storage", "out"].map(|name| scratch.path().join(name));
     let expected = make_large_table(&dir);
-    let largest = |dir: &Path| {
-        by_suffix(dir, ".sst")
-            .into_iter()
-            .max_by_key(|path| fs::metadata(path).unwrap().len())
-            .unwrap()
-    };
     let file = largest(&dir);
     let at = find(&file, b"index.type").unwrap();
     flip(&file, at);
