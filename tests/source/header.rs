@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::uses::sources;
+
 /// The files that define the interface, in the order in which a reader meets the nouns. cbindgen
 /// follows the modules of a folder, in the order of its mod.rs.
 const FILES: [&str; 26] = [
@@ -93,19 +95,10 @@ fn committed_header_is_what_the_source_says() {
 #[test]
 fn every_file_of_the_boundary_is_in_the_header() {
     let header = generate();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ffi")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let source = fs::read_to_string(path).unwrap();
-            for line in source.lines().filter(|line| line.contains("extern \"C\" fn damo_")) {
-                let name = line.split("fn ").nth(1).unwrap().split('(').next().unwrap();
-                assert!(header.contains(&format!("{name}(")), "{name} is missing from the header");
-            }
+    for source in sources().iter().filter(|source| source.room() == "ffi") {
+        for line in source.text.lines().filter(|line| line.contains("extern \"C\" fn damo_")) {
+            let name = line.split("fn ").nth(1).unwrap().split('(').next().unwrap();
+            assert!(header.contains(&format!("{name}(")), "{name} is missing from the header");
         }
     }
 }
