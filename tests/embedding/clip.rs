@@ -5,17 +5,17 @@
 use std::sync::Arc;
 
 use damo::embedding::Embedding;
-use damo::error::Status;
 use damo::filter::Filter;
 use damo::kernels::Rows;
-use damo::params::{Params, Value};
+use damo::params::Value;
 use damo::step::Step;
 use damo::storage::Storage;
 use serde::Deserialize;
 
 use crate::common::{
-    copy_dir, failure, float, initializer, int, lookup, open, optimizer, params, peek, sgd, text,
+    copy_dir, float, initializer, int, lookup, open, optimizer, params, peek, sgd, text,
 };
+use crate::refusal;
 
 /// A limit of each kind.
 const LIMITS: [&str; 3] = ["clip_value", "clip_row_norm", "clip_norm"];
@@ -249,20 +249,15 @@ fn what_is_replayed_is_clipped_once() {
 fn wrong_limits_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
-    let of = |options: &Params| {
-        let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
-        let opened = Embedding::new(storage.clone(), sgd, ones, 1, 0, options);
-        failure(opened, Status::InvalidArgument).message().to_owned()
-    };
     for name in LIMITS {
         for limit in [0.0, -1.0] {
-            let message = of(&params(&[(name, float(limit))]));
+            let message = refusal(&storage, &params(&[(name, float(limit))]));
             let expected = format!(
                 "embedding: parameter '{name}' is {limit:?} (float); a number > 0 is needed"
             );
             assert_eq!(message, expected);
         }
-        let message = of(&params(&[(name, text("1"))]));
+        let message = refusal(&storage, &params(&[(name, text("1"))]));
         assert!(message.contains("(string); a number > 0 is needed"), "{message}");
     }
     assert_eq!(storage.groups().len(), 0);

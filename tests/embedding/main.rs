@@ -26,3 +26,17 @@ mod pins_beside;
 mod sum_gradients;
 mod threads;
 mod warm_starts;
+
+use damo::embedding::Embedding;
+use damo::error::Status;
+use damo::params::Params;
+use damo::storage::Storage;
+
+use common::{failure, initializer, optimizer};
+
+/// The message with which an embedding with these options is refused.
+fn refusal(storage: &Storage, options: &Params) -> String {
+    let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
+    let opened = Embedding::new(storage.clone(), sgd, ones, 1, 0, options);
+    failure(opened, Status::InvalidArgument).message().to_owned()
+}

@@ -11,6 +11,7 @@ use damo::storage::Storage;
 use crate::common::{
     copy_dir, failure, float, initializer, int, lookup, open, optimizer, params, peek, text,
 };
+use crate::refusal;
 
 const DIM: usize = 12;
 
@@ -196,17 +197,12 @@ fn the_limit_is_stored_with_the_group() {
 fn wrong_limits_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
-    let of = |options: &Params| {
-        let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
-        let opened = Embedding::new(storage.clone(), sgd, ones, 1, 0, options);
-        failure(opened, Status::InvalidArgument).message().to_owned()
-    };
     for (value, words) in [
         (float(0.0), "'max_norm' is 0.0 (float); a number > 0 is needed"),
         (int(-2), "'max_norm' is -2 (int); a number > 0 is needed"),
         (text("2"), "'max_norm' is \"2\" (string); a number > 0 is needed"),
     ] {
-        let message = of(&params(&[("max_norm", value)]));
+        let message = refusal(&storage, &params(&[("max_norm", value)]));
         assert!(message.contains(words), "{message}");
     }
 }
