@@ -47,7 +47,8 @@ from ._lookup import Lookup
 from ._pin import Pin
 from ._records import Record, Records
 from ._step import Step
-from ._storage import DumpResult, Storage, open_storages
+from ._storage import Storage, open_storages
+from ._storage_dump import DumpResult
 from ._table import Table, merge
 from .dropin import (
     Parameters,

@@ -5,7 +5,7 @@ import re
 import unittest
 
 import damo
-from damo import _c_api, _library, _storage
+from damo import _c_api, _library, _storage_stats
 from support import CHECKOUT
 
 HEADER = (CHECKOUT / "include" / "damo.h").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ class Declarations(unittest.TestCase):
         text = HEADER[HEADER.index("Writes one statistic to *value.") :]
         text = text[: text.index("Errors:")]
         self.assertEqual(
-            list(_storage.STATS), re.findall(r"^ \*     (\w+)(?:  +\S|$)", text, re.MULTILINE)
+            list(_storage_stats.STATS), re.findall(r"^ \*     (\w+)(?:  +\S|$)", text, re.MULTILINE)
         )
 
     def test_versions_are_one(self):

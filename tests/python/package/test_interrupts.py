@@ -180,7 +180,7 @@ class Interrupts(Case):
         def make_one():
             users.pin([1]).close()
 
-        files = ("_pin.py", "_c_api.py", "_storage.py")
+        files = ("_pin.py", "_c_api.py", "_storage_handle.py")
 
         # A KeyboardInterrupt before each line of these files that is run, one after the other.
         for line in itertools.count():

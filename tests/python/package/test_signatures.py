@@ -131,8 +131,8 @@ class Documents(Case):
         plain = {"self", "path", "keys", "key", "weights", "filter"}
         checked = 0
         for cls in (damo.Storage, damo.Embedding, damo.Step, damo.Filter, damo.Table):
-            for name, function in vars(cls).items():
-                if not inspect.isfunction(function) or name.startswith("_") and name != "__init__":
+            for name, function in inspect.getmembers(cls, inspect.isfunction):
+                if name.startswith("_") and name != "__init__":
                     continue
                 # Methods of Storage make these.
                 if cls in (damo.Embedding, damo.Step) and name == "__init__":
@@ -148,7 +148,7 @@ class Documents(Case):
         """`name: ...` in a docstring explains a parameter."""
         for cls in (damo.Storage, damo.Embedding, damo.Step, damo.Filter, damo.Table):
             functions = [(cls.__doc__, cls)] + [
-                (one.__doc__, one) for one in vars(cls).values() if inspect.isfunction(one)
+                (one.__doc__, one) for _, one in inspect.getmembers(cls, inspect.isfunction)
             ]
             for text, function in functions:
                 explained = re.findall(r"(?:^|[.;] |\n\s*)([a-z]+_[a-z_]+): ", text or "")
