@@ -12,7 +12,8 @@ tour. Other projects have a module damo, too: damo.about() says which one this i
 
 from . import _about, _c_api
 from ._about import about
-from ._embedding import Embedding, GradientSums
+from ._embedding import Embedding
+from ._embedding_reading import GradientSums
 from ._errors import (
     AlreadyExistsError,
     BusyError,
