@@ -7,25 +7,14 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, ov
 
 import numpy as np
 
-from . import _arrays, _once, _strided, _tensors
+from . import _once, _step_parts, _tensors
 from ._choices import BagMode
 from ._embedding import Embedding
-from ._errors import BusyError, Error, InvalidArgumentError
+from ._errors import BusyError, InvalidArgumentError
 from ._handles import ForkSafeLock
 from ._once import Once, Steps
-from ._step_features import (
-    Feature,
-    Shape,
-    bags_of,
-    check_names,
-    checked,
-    checked_occurrences,
-    flat,
-    in_words,
-    naming,
-    refuse_bags,
-    with_message,
-)
+from ._step_arrays import rows_of
+from ._step_features import Shape, checked, naming_parts
 from ._step_handle import Rows, StepHandle
 
 if TYPE_CHECKING:
@@ -95,9 +84,8 @@ class Step(StepHandle):
     def gradient_norm(self) -> float:
         """The 2-norm of the latest gradients of all keys together, before they were clipped.
 
-        NaN if they were skipped.
-        Raises ValueError without clip_norm, before the first apply_gradients, and if the latest one
-        has failed or was stored already.
+        NaN if they were skipped. Raises ValueError without clip_norm, before the first
+        apply_gradients, and if the latest one has failed or was stored already.
         """
         with self._alone():
             norm = self._norm()
@@ -176,11 +164,9 @@ class Step(StepHandle):
         Raises TypeError or ValueError, which name the feature and the argument, for wrong arrays;
         StepMismatchError if a group has another step. Then no row was made.
         """
-        given = (features, occurrences)
         steps = _once.steps(at_step, "at_step", self.features)
-        if steps is None:
-            return self._read(given, out, self._look_up)
-        return self._read(given, out, lambda rows: self._look_up_at(rows, steps))
+        read = self._look_up if steps is None else lambda rows: self._look_up_at(rows, steps)
+        return self._read((features, occurrences), out, read)
 
     @overload
     def peek(
@@ -261,7 +247,9 @@ class Step(StepHandle):
                             " leave features out of apply_gradients"
                         )
                 self._shapes = None
-                self._shapes = self._add(features, None)
+                self._shapes = _step_parts.replace(
+                    self, self._features, features, None, self._has_last
+                )
             if self._shapes is None:
                 raise InvalidArgumentError(
                     "damo: apply_gradients has no features: neither lookup nor peek has read them,"
@@ -269,11 +257,15 @@ class Step(StepHandle):
                 )
             if not isinstance(gradients, Mapping):
                 gradients = _tensors.floats(gradients, "gradients")
-            rows, _kept = self._rows(gradients, "gradients", self._shapes, writable=False)
+            rows, _kept = rows_of(
+                gradients, "gradients", self._features, self._shapes, writable=False
+            )
             self._is_refused = False
-            if once is None:
-                return self._run(self._apply, rows)
-            return self._run(lambda rows: self._apply_once(rows, once, expected), rows)
+            with naming_parts(self._features):
+                if once is not None:
+                    return self._apply_once(rows, once, expected)
+                self._apply(rows)
+                return None
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -295,118 +287,14 @@ class Step(StepHandle):
     ) -> Any:
         with self._alone():
             self._shapes = None
-            shapes = self._add(*given)
+            shapes = _step_parts.replace(self, self._features, *given, self._has_last)
             if out is None:
                 out = {
                     one.name: np.empty((*shape, one.embedding.dim), np.float32)
                     for one, shape in zip(self._features, shapes)
                 }
-            rows, _kept = self._rows(out, "out", shapes, writable=True)
-            self._run(read, rows)
+            rows, _kept = rows_of(out, "out", self._features, shapes, writable=True)
+            with naming_parts(self._features):
+                read(rows)
             self._shapes = shapes
         return out
-
-    def _add(
-        self, features: Mapping[str, Any], occurrences: Mapping[str, Any] | None
-    ) -> list[Shape]:
-        """Replaces all parts by those of features. Returns the shapes of their keys or bags."""
-        check_names(features, "features", self._features)
-        counted = checked_occurrences(occurrences, self._features)
-        self._clear()
-        return [
-            self._add_one(feature, features[feature.name], counted.get(feature.name))
-            for feature in self._features
-        ]
-
-    def _add_one(self, feature: Feature, given: Any, occurrences: Any) -> Shape:
-        if feature.pooling is None:
-            refuse_bags(given, feature)
-            keys = _arrays.keys(given, f"{feature}: keys")
-            counts = None
-            if occurrences is not None:
-                counts = _arrays.counts(occurrences, keys.shape, f"{feature}: occurrences", 1)
-            with naming(feature):
-                if counts is None:
-                    self._add_keys(feature.embedding, _arrays.address(keys), keys.size)
-                else:
-                    self._add_counted(
-                        feature.embedding,
-                        _arrays.address(keys),
-                        keys.size,
-                        _arrays.address(counts),
-                    )
-            return keys.shape
-        given_keys, given_offsets, given_weights = bags_of(given, feature)
-        keys = flat(given_keys, f"{feature}: keys")
-        offsets = flat(given_offsets, f"{feature}: offsets")
-        weights = None
-        if given_weights is not None:
-            if feature.pooling != "sum":
-                raise InvalidArgumentError(
-                    f"damo: {feature} has pooling {feature.pooling!r}, and weights are for 'sum'"
-                )
-            what = f"{feature}: weights"
-            weights = _arrays.floats(_tensors.floats(given_weights, what), what, (keys.shape,))
-        with naming(feature):
-            self._add_bags(
-                feature.embedding,
-                _arrays.address(keys),
-                keys.size,
-                _arrays.address(offsets),
-                offsets.size,
-                self._has_last,
-                feature.pooling,
-                None if weights is None else _arrays.address(weights),
-            )
-        return (max(offsets.size - self._has_last, 0),)
-
-    def _rows(
-        self, arrays: Any, what: str, shapes: list[Shape], *, writable: bool
-    ) -> tuple[list[Rows], list[Any]]:
-        """The memory of each feature's rows in a dict of arrays, or in a matrix of all.
-
-        Also returns the arrays that have the memory: keep them until the end of the call.
-        """
-        if isinstance(arrays, Mapping):
-            check_names(arrays, what, self._features)
-            rows, kept = [], []
-            for one, shape in zip(self._features, shapes):
-                called, dim = f"{one}: {what}", one.embedding.dim
-                array = arrays[one.name]
-                if not writable:
-                    array = _tensors.floats(array, called)
-                _strided.check(array, called, (*shape, dim), writable=writable)
-                rows.append(_strided.rows_of(array, called, dim))
-                kept.append(array)
-            return rows, kept
-        batch = self._batch(what, shapes)
-        _strided.check(arrays, what, (batch, self.dim), writable=writable)
-        address, _, stride = _strided.rows_of(arrays, what, self.dim)
-        rows = []
-        for one in self._features:
-            length = (batch - 1) * stride + one.embedding.dim if batch else 0
-            rows.append((address + one.begin * arrays.itemsize, length, stride))
-        return rows, [arrays]
-
-    def _batch(self, what: str, shapes: list[Shape]) -> int:
-        """The number of rows of a matrix with all features. Raises ValueError if they differ."""
-        first = self._features[0]
-        for one, shape in zip(self._features, shapes):
-            if len(shape) != 1:
-                raise InvalidArgumentError(
-                    f"damo: {what} is one matrix, and {one} has keys of shape {shape}; (batch,) is"
-                    f" needed, or a dict as {what}"
-                )
-            if shape != shapes[0]:
-                raise InvalidArgumentError(
-                    f"damo: {what} is one matrix, and {one} has {shape[0]} rows, {first}"
-                    f" {shapes[0][0]}; all features need the same number, or a dict as {what}"
-                )
-        return shapes[0][0]
-
-    def _run(self, call: Callable[[Sequence[Rows]], Any], rows: Sequence[Rows]) -> Any:
-        """call(rows). An error of a part has the feature's name in place of its number."""
-        try:
-            return call(rows)
-        except Error as error:
-            raise with_message(error, in_words(error, self._features)) from None

@@ -213,3 +213,12 @@ def naming(feature: Feature) -> Iterator[None]:
         yield
     except Error as error:
         raise with_message(error, f"damo: {feature}: {in_words(error)}") from None
+
+
+@contextmanager
+def naming_parts(features: Sequence[Feature]) -> Iterator[None]:
+    """A context whose errors of the library name features in place of the numbers of parts."""
+    try:
+        yield
+    except Error as error:
+        raise with_message(error, in_words(error, features)) from None
