@@ -18,8 +18,6 @@ table.
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -33,9 +31,8 @@ import damo
 import damo.torch
 from deepfm import DeepFM
 from log_formats import FORMATS
-from logs import Log, auc, read_split, show_auc
-from runs import clear, plot, shown
-from text_file import InputError
+from logs import Log, auc
+from runs import Run, begin, epoch_line, read_logs, serve, shown
 
 # The optimizer of rows on damo, and that of torch.nn.Embedding(sparse=True) for --compare.
 OPTIMIZERS = {
@@ -165,69 +162,39 @@ def compare(train: Log, test: Log, options: argparse.Namespace) -> Optional[floa
             model, optimizers, batches(seen, options.batch, epoch, options.seed), f"torch {epoch}"
         )
         found = auc(test.labels, scores(model, held_out))
-        print(
-            f"torch.nn.Embedding  epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  "
-            f"test AUC {show_auc(found)}  {rate:.0f} samples/s"
-        )
+        print(f"torch.nn.Embedding  {epoch_line(epoch, options.epochs, loss, found, rate)}")
     return found
 
 
 def main() -> None:
     options = arguments()
-    try:
-        train, test = read_split(options.train, options.test, options.format)
-    except InputError as error:
-        print(f"train_deepfm: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    train, test = read_logs("train_deepfm", options)
     fields = train.ids.shape[1]
     print(f"{len(train)} samples to train on, {len(test)} to test, {fields} fields")
-    if not 0 < test.labels.mean() < 1:
-        print("all held-out samples have the same label, so there is no AUC")
-    if not options.resume:
-        clear(options.out)
-    elif not (options.out / "checkpoint").exists():
-        raise SystemExit(f"{options.out} has no checkpoint to go on from")
-    options.out.mkdir(parents=True, exist_ok=True)
+    begin(options, test.labels)
 
     with damo.Storage(options.out / "table", cache_bytes=options.cache_bytes) as storage:
         model = on_damo(storage, fields, options)
         adam = torch.optim.Adam(model.dense_parameters(), lr=options.lr)
-        saved, done, curve = options.out / "checkpoint", 0, []
-        if options.resume:
-            # Rows and dense part are of one moment, whenever the run is killed.
-            found = damo.torch.load_checkpoint(saved, model, adam)
-            done, curve = found["epoch"], found["curve"]
-        for epoch in range(done + 1, options.epochs + 1):
+        run = Run(options, model, adam)
+        for epoch in run.epochs():
             loader = batches(train, options.batch, epoch, options.seed)
             ahead = damo.torch.Prefetch(
                 loader, lambda batch: [(model.linear, batch[0]), (model.factors, batch[0])]
             )
             loss, rate = train_epoch(model, [adam], ahead, f"epoch {epoch}/{options.epochs}")
-            found = auc(test.labels, scores(model, test))
-            curve.append({"epoch": epoch, "loss": loss, "auc": found, "rate": rate})
-            print(
-                f"epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  "
-                f"test AUC {show_auc(found)}  {rate:.0f} samples/s"
-            )
-            damo.torch.save_checkpoint(model, adam, saved, epoch=epoch, curve=curve)
-        plot(options.out / "curve.png", curve, Path(options.train).name)
+            run.end_epoch(epoch, loss, auc(test.labels, scores(model, test)), rate)
         expected = scores(model, test)
-        shutil.rmtree(options.out / "serving", ignore_errors=True)
-        damo.torch.save_for_serving(model, options.out / "serving")
-        rows = len(model.factors.rows)
+        run.end()
+        rows = f"{len(model.factors.rows)} ids"
 
     # The storage is closed. The rest is what a server does.
-    served = damo.torch.load_for_serving(options.out / "serving")
-    equal = np.array_equal(scores(served, test), expected)
-    print(
-        f"served from {options.out / 'serving'}: {rows} ids, scores"
-        f" {'equal' if equal else 'NOT equal'}"
-    )
+    is_equal = serve(options.out / "serving", rows, lambda served: scores(served, test), expected)
     if options.compare:
-        ours, theirs = curve[-1]["auc"], compare(train, test, options)
+        ours, theirs = run.curve[-1]["auc"], compare(train, test, options)
         difference = "undefined (one label only)" if ours is None else f"{ours - theirs:+.4f}"
         print(f"test AUC on damo minus on torch.nn.Embedding: {difference}")
-    if not equal:
+    if not is_equal:
         raise SystemExit(1)
 
 

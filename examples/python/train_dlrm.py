@@ -17,8 +17,6 @@ for serving. --resume goes on after the last checkpoint, also if the run was kil
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any, Iterable, Iterator
@@ -31,9 +29,8 @@ import damo
 import damo.torch
 from columns import KINDS, Columns, read
 from dlrm import DLRM
-from logs import auc, read_split, show_auc
-from runs import clear, plot, shown
-from text_file import InputError
+from logs import auc
+from runs import Run, begin, read_logs, serve, shown
 
 DIM = 16
 # Features with few ids need fewer weights an id.
@@ -145,57 +142,30 @@ def scores(model: torch.nn.Module, log: Columns, size: int = 8192) -> np.ndarray
 
 def main() -> None:
     options = arguments()
-    try:
-        train, test = read_split(options.train, options.test, options.format, read)
-    except InputError as error:
-        print(f"train_dlrm: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    train, test = read_logs("train_dlrm", options, read)
     print(
         f"{len(train)} samples to train on, {len(test)} to test, {train.numbers.shape[1]} numbers,"
         f" {train.ids.shape[1]} features with one id, and {train.names[-1]} with"
         f" {len(train.bags) / len(train):.1f} on average"
     )
-    if not 0 < test.labels.mean() < 1:
-        print("all held-out samples have the same label, so there is no AUC")
-    if not options.resume:
-        clear(options.out)
-    elif not (options.out / "checkpoint").exists():
-        raise SystemExit(f"{options.out} has no checkpoint to go on from")
-    options.out.mkdir(parents=True, exist_ok=True)
+    begin(options, test.labels)
 
     with damo.Storage(options.out / "table", cache_bytes=options.cache_bytes) as storage:
         model = on_damo(storage, train, options)
         adam = torch.optim.Adam(model.dense_parameters(), lr=options.dense_lr)
-        saved, done, curve = options.out / "checkpoint", 0, []
-        if options.resume:
-            # Rows and dense part are of one moment, whenever the run is killed.
-            found = damo.torch.load_checkpoint(saved, model, adam)
-            done, curve = found["epoch"], found["curve"]
-        for epoch in range(done + 1, options.epochs + 1):
+        run = Run(options, model, adam)
+        for epoch in run.epochs():
             batches = Batches(train, options.batch, epoch, options.seed)
             ahead = damo.torch.Prefetch(batches, lambda batch: [(model.tables, batch[1])])
             loss, rate = train_epoch(model, adam, ahead, f"epoch {epoch}/{options.epochs}")
-            measured = auc(test.labels, scores(model, test))
-            curve.append({"epoch": epoch, "loss": loss, "auc": measured, "rate": rate})
-            print(
-                f"epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  "
-                f"test AUC {show_auc(measured)}  {rate:.0f} samples/s"
-            )
-            damo.torch.save_checkpoint(model, adam, saved, epoch=epoch, curve=curve)
-        plot(options.out / "curve.png", curve, Path(options.train).name)
+            run.end_epoch(epoch, loss, auc(test.labels, scores(model, test)), rate)
         expected = scores(model, test)
-        shutil.rmtree(options.out / "serving", ignore_errors=True)
-        damo.torch.save_for_serving(model, options.out / "serving")
-        rows = sum(len(table.rows) for table in model.tables.tables.values())
+        run.end()
+        ids = sum(len(table.rows) for table in model.tables.tables.values())
+        rows = f"{ids} ids in {len(train.names)} tables"
 
     # The storage is closed. The rest is what a server does.
-    served = damo.torch.load_for_serving(options.out / "serving")
-    equal = np.array_equal(scores(served, test), expected)
-    print(
-        f"served from {options.out / 'serving'}: {rows} ids in {len(train.names)} tables, scores"
-        f" {'equal' if equal else 'NOT equal'}"
-    )
-    if not equal:
+    if not serve(options.out / "serving", rows, lambda served: scores(served, test), expected):
         raise SystemExit(1)
 
 
