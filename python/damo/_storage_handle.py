@@ -84,8 +84,8 @@ class StorageHandle(Handle):
     def describe(self) -> dict[str, Any]:
         """Everything the storage holds except its rows, as a dict.
 
-        It has dir, read_only, checkpoint (the id), and groups, a list with the number, name, dim,
-        row_len, step, optimizer, initializer, scheduler, max_norm and clients of each.
+        It has dir, read_only, checkpoint (the id), and groups, a list of dicts with group (the
+        number), name, dim, row_len, step, optimizer, initializer, scheduler, max_norm and clients.
         damo_storage_describe in damo.h explains them.
         """
         return json.loads(_c_api.json_text(_c_api.damo_storage_describe, self._use))
