@@ -27,7 +27,7 @@ const FEW: usize = if cfg!(feature = "check-index") { 1 } else { 1024 };
 /// What came of making a list.
 enum Listed {
     Files(LookupFiles),
-    /// RocksDB has to be asked until the next change. Files that are open are kept.
+    /// RocksDB has to be asked until the next change. Open files are kept that are still there.
     NotNow,
     /// Most files have no room in memory.
     TooLarge(u64),
@@ -81,11 +81,14 @@ impl Rocks {
         }
     }
 
-    /// Closes the files if the list is old and nobody has read rows for a while.
-    pub(crate) fn close_unused_lookups(&self) {
-        if let Some(files) = self.lookups.take_unused() {
-            self.note_lookup_bytes(0, small_cache_bytes(self.metadata.bytes()));
-            drop(files);
+    /// Makes the list anew if it is old and nobody has read rows for a while. So files are closed
+    /// that a merge has deleted, and the next load waits for none to be opened. Reads filters.
+    pub(crate) fn renew_unused_lookups(&self) {
+        if self.lookups.is_left_old()
+            && let Some(_listing) = self.lookups.listing.try_lock()
+            && self.lookups.is_left_old()
+        {
+            self.list_again(self.lookups.changes());
         }
     }
 
@@ -95,7 +98,10 @@ impl Rocks {
         let merges = lookups.merges.load(Ordering::Acquire);
         let (files, is_kept_only) = match self.list() {
             Listed::Files(files) => (Some(Arc::new(files)), false),
-            Listed::NotNow => (lookups.known.lock().files.take(), true),
+            Listed::NotNow => {
+                let before = lookups.known.lock().files.take();
+                (before.map(|before| Arc::new(before.without_deleted())), true)
+            }
             Listed::TooLarge(size) => {
                 lookups.too_large.store(size, Ordering::Relaxed);
                 (None, false)
@@ -109,7 +115,10 @@ impl Rocks {
             _ => room.saturating_sub(bytes).max(small),
         };
         self.note_lookup_bytes(bytes, cache_bytes);
-        *lookups.known.lock() = Known { changes, merges, files, is_kept_only, old_since: None };
+        let known = Known { changes, merges, files, is_kept_only, old_since: None };
+        let before = std::mem::replace(&mut *lookups.known.lock(), known);
+        // Without the lock, since the system may take long to close deleted files.
+        drop(before);
     }
 
     /// Notes how many bytes fences and filters take, and gives RocksDB's cache `cache_bytes`.

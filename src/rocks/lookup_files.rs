@@ -32,6 +32,7 @@ impl Use {
 }
 
 /// A listed file, and its level in RocksDB's order.
+#[derive(Clone)]
 pub(super) struct Leveled {
     level: i32,
     pub(super) path: PathBuf,
@@ -91,6 +92,12 @@ impl LookupFiles {
     /// Whether all files are open.
     pub(super) fn is_complete(&self) -> bool {
         self.files.iter().all(|one| matches!(one.state, Use::Open(_)))
+    }
+
+    /// Those files that a merge has not deleted.
+    pub(super) fn without_deleted(&self) -> LookupFiles {
+        let is_there = |one: &&Leveled| one.path.exists();
+        LookupFiles::new(self.files.iter().filter(is_there).cloned().collect())
     }
 
     /// What is known about each file, by its path.

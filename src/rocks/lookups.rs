@@ -20,7 +20,7 @@ use crate::locks::Mutex;
 const MOST_FILES: usize = 512;
 /// A part of the descriptors that the process may have.
 const FILES_PART: u64 = 8;
-/// How long files stay open that a merge may have deleted, when nobody reads.
+/// How long files stay open that a merge has deleted, when nobody reads.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many files lookups have open at most.
@@ -129,19 +129,18 @@ impl Lookups {
         is_used && known.merges != self.merges.load(Ordering::Acquire)
     }
 
-    /// Takes the files out if the list is old and nobody has read rows for a while: those that a
-    /// merge has deleted take space on the disk.
-    pub(super) fn take_unused(&self) -> Option<Arc<LookupFiles>> {
+    /// Whether the list has been old for a while, so that nobody has read rows: files that a merge
+    /// has deleted take space on the disk.
+    pub(super) fn is_left_old(&self) -> bool {
         let mut known = self.known.lock();
         let is_old = known.is_kept_only
             || known.changes != self.changes()
             || known.merges != self.merges.load(Ordering::Acquire);
         if known.files.is_none() || !is_old {
             known.old_since = None;
-        } else if known.old_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-            return std::mem::take(&mut *known).files;
+            return false;
         }
-        None
+        known.old_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE
     }
 }
 

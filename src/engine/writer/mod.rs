@@ -60,7 +60,8 @@ impl WriterThread {
 impl Engine {
     fn work(&self) {
         loop {
-            let Some((scope, is_asked_for)) = self.writer.next(|| self.needed()) else { return };
+            let next = self.writer.next(|| self.needed(), || self.tidy());
+            let Some((scope, is_asked_for)) = next else { return };
             // The end of the process waits for a round under way. No other begins.
             let Ok(call) = Call::begin() else { return };
             let outcome = threads::catch("the writer", || {
@@ -81,12 +82,21 @@ impl Engine {
         }
     }
 
-    /// The round that is needed although nobody has asked for one.
-    fn needed(&self) -> Option<Scope> {
+    /// Closes files that nobody needs.
+    fn tidy(&self) {
+        let Ok(_call) = Call::begin() else { return };
         // Whoever has it locked closes the database, or opens it anew.
         if let Some(Some(rocks)) = self.rocks.try_read().as_deref() {
-            rocks.close_unused_lookups();
+            // What fails is tried again.
+            let _ = threads::catch("the writer", || {
+                rocks.renew_unused_lookups();
+                Ok(())
+            });
         }
+    }
+
+    /// The round that is needed although nobody has asked for one.
+    fn needed(&self) -> Option<Scope> {
         // After a failed fsync. Once everything is on disk as rows, the journal goes on with new
         // files.
         if self.journal().is_some_and(Journal::is_in_doubt) {

@@ -76,12 +76,19 @@ struct State {
 
 impl Signal {
     /// Waits until a round is asked for or `needed`, and begins it. Returns its scope, and whether
-    /// somebody has asked; None when the storage closes.
-    pub(crate) fn next(&self, needed: impl Fn() -> Option<Scope>) -> Option<(Scope, bool)> {
-        let mut state = self.state.lock();
+    /// somebody has asked; None when the storage closes. `tidy` is called now and then, and callers
+    /// do not wait for it.
+    pub(crate) fn next(
+        &self,
+        needed: impl Fn() -> Option<Scope>,
+        tidy: impl Fn(),
+    ) -> Option<(Scope, bool)> {
         let mut idle_rounds = 0;
-        let mut not_before = state.failure.as_ref().map(|_| Instant::now() + AFTER_FAILURE);
+        let has_failed = self.state.lock().failure.is_some();
+        let mut not_before = has_failed.then(|| Instant::now() + AFTER_FAILURE);
         loop {
+            tidy();
+            let mut state = self.state.lock();
             if state.stopping {
                 return None;
             }

@@ -350,20 +350,60 @@ fn rocksdb_is_asked_for_the_first_keys() {
 }
 
 #[test]
-fn files_that_nobody_reads_are_closed_after_a_merge() {
+fn a_list_that_nobody_reads_is_renewed_after_a_merge() {
     let database = Database::new(true);
     database.add(&rows(&mut random(9), 1, 100, &[75]));
-    let close = || database.rocks.close_unused_lookups();
-    assert!(files(&database).is_some());
-    close();
-    assert!(database.rocks.lookup_bytes() > 0, "nothing has changed");
+    let renew = || database.rocks.renew_unused_lookups();
+    let merged = Arc::downgrade(&files(&database).unwrap());
+    renew();
+    assert!(merged.strong_count() > 0, "nothing has changed");
     database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
     for _ in 0..2 {
-        close();
-        assert!(database.rocks.lookup_bytes() > 0, "somebody may read soon");
+        renew();
+        assert!(merged.strong_count() > 0, "somebody may read soon");
     }
     thread::sleep(std::time::Duration::from_millis(1100));
-    close();
-    assert_eq!(database.rocks.lookup_bytes(), 0);
+    renew();
+    assert_eq!(merged.strong_count(), 0);
+    assert!(!database.rocks.lookups.is_behind());
+    let bytes = database.rocks.lookup_bytes();
+    assert_eq!(bytes, files(&database).unwrap().bytes as u64);
+    assert!(bytes > 0, "the next load waits for no file");
+}
+
+#[test]
+fn files_that_are_still_there_stay_open_while_rocksdb_is_asked() {
+    let database = Database::new(true);
+    let mut random = random(16);
+    database.add(&rows(&mut random, 1, 100, &[75]));
+    database.add(&rows(&mut random, 1, 100, &[75]));
     assert!(files(&database).is_some());
+    database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+    database.rocks.renew_lookups();
+    database.add(&rows(&mut random, 2, 100, &[75]));
+    let before = files(&database).unwrap();
+    assert_eq!(open(&before), 2);
+    database.clear(3);
+    assert!(files(&database).is_none(), "the deletion is in memory only");
+    thread::sleep(std::time::Duration::from_millis(1100));
+    for _ in 0..2 {
+        database.rocks.renew_unused_lookups();
+        thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    assert_eq!(database.rocks.lookup_bytes(), before.bytes as u64);
+    database.rocks.flush().unwrap();
+    let known = files(&database).unwrap().known();
+    for one in &before.files {
+        let (Use::Open(before), Use::Open(after)) = (&one.state, &known[&one.path].1) else {
+            panic!("all files are open");
+        };
+        assert!(Arc::ptr_eq(before, after));
+    }
+    drop((before, known));
+    // Files that a merge has deleted do not.
+    database.clear(3);
+    database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+    database.clear(3);
+    assert!(files(&database).is_none());
+    assert_eq!(database.rocks.lookup_bytes(), 0);
 }
