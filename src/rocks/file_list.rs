@@ -14,9 +14,10 @@ use super::Rocks;
 use super::admission::Admission;
 use super::live_files::place;
 use super::lookup_files::{Leveled, LookupFiles, in_order};
-use super::lookups::Known;
+use super::lookups::{Known, Lookups};
 use super::options::{lookup_bytes, small_cache_bytes};
 use crate::error::Result;
+use crate::threads;
 
 /// How often the list is made: a merge may delete a listed file before it is opened.
 const TRIES: usize = 3;
@@ -73,22 +74,26 @@ impl Rocks {
     /// Makes the list anew if a merge has replaced files. The old list serves until then, so one
     /// thread does this, and no other waits for it.
     pub(super) fn renew_lookups(&self) {
-        if self.lookups.is_behind()
-            && let Some(_listing) = self.lookups.listing.try_lock()
-            && self.lookups.is_behind()
-        {
-            self.list_again(self.lookups.changes());
-        }
+        self.renew_if(Lookups::is_behind);
     }
 
     /// Makes the list anew if it is old and nobody has read rows for a while. So files are closed
     /// that a merge has deleted, and the next load waits for none to be opened. Reads filters.
     pub(crate) fn renew_unused_lookups(&self) {
-        if self.lookups.is_left_old()
-            && let Some(_listing) = self.lookups.listing.try_lock()
-            && self.lookups.is_left_old()
+        self.renew_if(Lookups::is_left_old);
+    }
+
+    /// A panic leaves the list to the next change: what the caller does needs no new one.
+    fn renew_if(&self, is_wanted: impl Fn(&Lookups) -> bool) {
+        let lookups = &self.lookups;
+        if is_wanted(lookups)
+            && let Some(_listing) = lookups.listing.try_lock()
+            && is_wanted(lookups)
         {
-            self.list_again(self.lookups.changes());
+            let _ = threads::catch("the list of files", || {
+                self.list_again(lookups.changes());
+                Ok(())
+            });
         }
     }
 

@@ -87,11 +87,7 @@ impl Engine {
         let Ok(_call) = Call::begin() else { return };
         // Whoever has it locked closes the database, or opens it anew.
         if let Some(Some(rocks)) = self.rocks.try_read().as_deref() {
-            // What fails is tried again.
-            let _ = threads::catch("the writer", || {
-                rocks.renew_unused_lookups();
-                Ok(())
-            });
+            rocks.renew_unused_lookups();
         }
     }
 
