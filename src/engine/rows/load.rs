@@ -248,8 +248,11 @@ impl OpenGroup {
         }
         let rocks = engine.rocks()?;
         let batch = engine.readers.read(&rocks, self.group.id(), &wanted_keys, self.row_len)?;
-        if rocks.lookups_have_changed() {
-            engine.budget.lend(rocks.metadata_bytes()?);
+        // The rows are read. Without this number the budget stays as it was.
+        if rocks.lookups_have_changed()
+            && let Ok(bytes) = rocks.metadata_bytes()
+        {
+            engine.budget.lend(bytes);
         }
         let counts = engine.counters.own();
         counts.rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
