@@ -116,16 +116,17 @@ impl<'a> Admission<'a> {
             Err(_) => return Some(Use::Unopened),
         };
         let Ok(source) = OpenFile::new(opened) else { return Some(Use::Unopened) };
-        let rows = match SstRows::open(file.path.clone(), Box::new(source), file.bounds.clone()) {
-            Ok(rows) => rows,
-            Err(_) => return Some(Use::Refused),
-        };
+        let passing = source.passing();
+        // A file that is not known to be damaged is tried again.
+        let refused = || if passing.is_noted() { Use::Unopened } else { Use::Refused };
+        let rows = SstRows::open(file.path.clone(), Box::new(source), file.bounds.clone());
+        let Ok(rows) = rows else { return Some(refused()) };
         let needed = usize::try_from(SstLookup::bytes_of(&rows)).unwrap_or(usize::MAX);
         if !self.has_room(needed) {
             return Some(Use::NoRoom(needed));
         }
         self.make_room(needed);
-        let Ok(lookup) = SstLookup::new(rows) else { return Some(Use::Refused) };
+        let Ok(lookup) = SstLookup::new(rows) else { return Some(refused()) };
         let bytes = lookup.bytes();
         if !self.has_room(bytes) {
             return Some(Use::NoRoom(bytes));

@@ -17,7 +17,7 @@ pub(super) enum Use {
     Refused,
     /// It would take so many bytes of memory, which has no room.
     NoRoom(usize),
-    /// It could not be opened this time.
+    /// It could not be opened or read this time.
     Unopened,
 }
 

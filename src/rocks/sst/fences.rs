@@ -61,7 +61,10 @@ impl Fences {
         if blocks > room {
             return Err((0, format!("it cannot have {blocks} blocks")));
         }
-        let failed = |error: crate::error::Error| (0, error.message().to_owned());
+        let failed = |error: crate::error::Error| {
+            source.note_passing();
+            (0, error.message().to_owned())
+        };
         reserve(&mut fences.sizes, blocks as usize).map_err(failed)?;
         reserve(&mut fences.parts, blocks as usize).map_err(failed)?;
         reserve(&mut fences.runs, (blocks as usize).div_ceil(RUN)).map_err(failed)?;

@@ -79,7 +79,10 @@ impl Filter {
         if len > most.min(source.len()) {
             return Err(failed("is larger than the file says"));
         }
-        let no_room = |error: crate::error::Error| failed(error.message());
+        let no_room = |error: crate::error::Error| {
+            source.note_passing();
+            failed(error.message())
+        };
         let bytes = filled(0u8, len as usize + LINE).map_err(no_room)?;
         let start = bytes.as_ptr().align_offset(LINE).min(LINE);
         let mut filter = Filter { bytes, start, parts: Vec::new() };

@@ -38,7 +38,10 @@ impl FoundRow {
     fn read(&mut self, file: &SstRows, offset: u64, len: usize) -> Result<(), Refusal> {
         let failed = |what: &str| file.refusal(offset, format_args!("a block {what}"));
         self.block.clear();
-        reserve(&mut self.block, len).map_err(|error| failed(error.message()))?;
+        reserve(&mut self.block, len).map_err(|error| {
+            file.source().note_passing();
+            failed(error.message())
+        })?;
         self.block.resize(len, 0);
         let read = file.source().read_at(&mut self.block, offset);
         read.map_err(|error| failed(&format!("cannot be read: {error}")))

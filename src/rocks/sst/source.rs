@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::block::{Handle, TRAILER, content};
 use crate::memory::filled;
@@ -20,6 +22,23 @@ pub(crate) trait Source: Send + Sync {
     /// # Errors
     /// The system's; `UnexpectedEof` beyond the end.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
+
+    /// Notes a failure that says nothing about the file: it may not happen again.
+    fn note_passing(&self) {}
+}
+
+/// Whether the disk or the memory has failed, so that a file is not known to be damaged.
+#[derive(Clone, Default)]
+pub(in crate::rocks) struct Passing(Arc<AtomicBool>);
+
+impl Passing {
+    pub(in crate::rocks) fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// An open file, of which each read is a system call. A failing disk is an error, where reading a
@@ -27,6 +46,7 @@ pub(crate) trait Source: Send + Sync {
 pub(crate) struct OpenFile {
     file: File,
     len: u64,
+    passing: Passing,
 }
 
 impl OpenFile {
@@ -34,7 +54,12 @@ impl OpenFile {
     /// The system's.
     pub(crate) fn new(file: File) -> io::Result<OpenFile> {
         let len = file.metadata()?.len();
-        Ok(OpenFile { file, len })
+        Ok(OpenFile { file, len, passing: Passing::default() })
+    }
+
+    /// What tells of failures of this file, also after it was handed on.
+    pub(in crate::rocks) fn passing(&self) -> Passing {
+        self.passing.clone()
     }
 }
 
@@ -48,7 +73,16 @@ impl Source for OpenFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, at)
+        self.file.read_exact_at(buffer, at).inspect_err(|error| {
+            // A file that has become shorter is damaged.
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                self.note_passing();
+            }
+        })
+    }
+
+    fn note_passing(&self) {
+        self.passing.note();
     }
 }
 
@@ -84,10 +118,34 @@ pub(super) fn read_block(
     if handle.size > limit || handle.end().is_none_or(|end| end > source.len()) {
         return Err(damaged());
     }
-    let mut bytes =
-        filled(0, handle.size as usize + TRAILER).map_err(|error| error.message().to_owned())?;
+    let mut bytes = filled(0, handle.size as usize + TRAILER).map_err(|error| {
+        source.note_passing();
+        error.message().to_owned()
+    })?;
     source
         .read_at(&mut bytes, handle.offset)
         .map_err(|error| format!("cannot be read: {error}"))?;
     content(bytes, base, handle.offset, limit).ok_or_else(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_read_is_passing_and_a_file_that_is_cut_off_is_damaged() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(10).unwrap();
+        let read = |file: File, at: u64| {
+            let source = OpenFile::new(file).unwrap();
+            let passing = source.passing();
+            let is_read = source.read_at(&mut [0; 10], at).is_ok();
+            (is_read, passing.is_noted())
+        };
+        let open = || File::open(file.path()).unwrap();
+        assert_eq!(read(open(), 0), (true, false));
+        assert_eq!(read(open(), 1), (false, false), "the file is shorter");
+        let unreadable = File::options().write(true).open(file.path()).unwrap();
+        assert_eq!(read(unreadable, 0), (false, true), "the system refuses to read it");
+    }
 }
