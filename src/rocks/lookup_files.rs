@@ -139,6 +139,10 @@ impl LookupFiles {
                 continue;
             };
             wanted.likely(file, open_here, &mut lines, &mut likely);
+            if likely.is_empty() {
+                continue;
+            }
+            row.make_room(file)?;
             let (mut near, mut answered) = (0, 0);
             for &at in &likely {
                 match file.get(wanted.ordinals[at], &mut near, &mut row) {

@@ -9,6 +9,7 @@ use super::fences::Fences;
 use super::filter::{Filter, Line};
 use super::rows::{Entries, Version};
 use super::sst_rows::{Content, DeletedRange, Refusal, SstRows};
+use crate::error::Error;
 use crate::memory::reserve;
 use crate::rocks::key::{self, Ordinal};
 
@@ -17,6 +18,8 @@ pub(in crate::rocks) struct SstLookup {
     file: SstRows,
     /// None when it has no entries.
     filter: Option<Filter>,
+    /// Bytes of its largest block.
+    largest: usize,
 }
 
 /// The block that was read last, and where in it the row is that was found.
@@ -33,6 +36,15 @@ impl FoundRow {
     pub(in crate::rocks) fn value(&self) -> &[u8] {
         let block = if self.is_unpacked { &self.unpacked } else { &self.block };
         &block[self.value.clone()]
+    }
+
+    /// Makes room for a file's blocks, so that none is refused for want of memory.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(in crate::rocks) fn make_room(&mut self, file: &SstLookup) -> Result<(), Error> {
+        self.block.clear();
+        reserve(&mut self.block, file.largest)
     }
 
     fn read(&mut self, file: &SstRows, offset: u64, len: usize) -> Result<(), Refusal> {
@@ -64,11 +76,11 @@ impl SstLookup {
     /// Why it is refused. One of the reasons is that it has no filter: each key that the file does
     /// not have would cost a read.
     pub(in crate::rocks) fn new(file: SstRows) -> Result<SstLookup, Refusal> {
-        let mut lookup = SstLookup { file, filter: None };
+        let mut lookup = SstLookup { file, filter: None, largest: 0 };
         if !lookup.file.has_entries() {
             return Ok(lookup);
         }
-        lookup.file.fences()?;
+        lookup.largest = lookup.file.fences()?.largest();
         let head = lookup.file.head();
         let properties = head.properties.as_ref();
         let has_suffix = properties.is_some_and(|known| !known.is_user_key);
