@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::key::{self, KEY_LEN, Ordinal};
 use super::sst::{Bounds, DeletedRange, FoundRow, Line, SstLookup, hash, is_deleted};
@@ -69,6 +70,15 @@ pub(super) fn in_order(mut files: Vec<Leveled>) -> Option<Vec<Leveled>> {
     files.windows(2).all(are_in_order).then_some(files)
 }
 
+/// What a read of files leaves, and what it took.
+pub(super) struct Rest {
+    /// The positions of the keys for which RocksDB has to be asked, in ascending order.
+    pub(super) refused: Vec<usize>,
+    /// How many blocks were read, and how long that took.
+    pub(super) reads: usize,
+    pub(super) took: Duration,
+}
+
 /// All files of rows of one moment, in the order in which a key is looked for. They stay open, so
 /// that a merge may delete them.
 pub(super) struct LookupFiles {
@@ -107,8 +117,7 @@ impl LookupFiles {
     }
 
     /// Looks for ascending keys, and hands each row to `visit` with its key's position; None when
-    /// there is no row. Returns the positions of the keys for which RocksDB has to be asked, in
-    /// ascending order.
+    /// there is no row.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`; those of `visit`.
@@ -116,7 +125,7 @@ impl LookupFiles {
         &self,
         keys: &[[u8; KEY_LEN]],
         mut visit: impl FnMut(usize, Option<&[u8]>) -> Result<()>,
-    ) -> Result<Vec<usize>> {
+    ) -> Result<Rest> {
         let mut wanted = Wanted { ordinals: room_for(keys.len())?, hashes: room_for(keys.len())? };
         wanted.ordinals.extend(keys.iter().map(key::ordinal));
         wanted.hashes.extend(keys.iter().map(hash));
@@ -125,6 +134,7 @@ impl LookupFiles {
         open.extend(0..keys.len());
         let mut is_answered = filled(false, keys.len())?;
         let (mut refused, mut row) = (Vec::new(), FoundRow::default());
+        let mut took = Duration::ZERO;
         let (mut lines, mut likely) = (room_for(keys.len())?, room_for(keys.len())?);
         for one in &self.files {
             let open_here = within(&open, &wanted.ordinals, one.first, one.last);
@@ -143,6 +153,7 @@ impl LookupFiles {
                 continue;
             }
             row.make_room(file)?;
+            let began = Instant::now();
             let (mut near, mut answered) = (0, 0);
             for &at in &likely {
                 match file.get(wanted.ordinals[at], &mut near, &mut row) {
@@ -156,6 +167,7 @@ impl LookupFiles {
                 is_answered[at] = true;
                 answered += 1;
             }
+            took += began.elapsed();
             if answered > 0 {
                 open.retain(|&at| !is_answered[at]);
             }
@@ -165,7 +177,7 @@ impl LookupFiles {
         }
         // `read_rows` wants ascending keys.
         refused.sort_unstable();
-        Ok(refused)
+        Ok(Rest { refused, reads: row.reads(), took })
     }
 }
 

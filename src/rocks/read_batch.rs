@@ -1,5 +1,7 @@
 //! The rows of a batch of keys, read in parts.
 
+use std::time::{Duration, Instant};
+
 use super::Rocks;
 use super::key;
 use super::lookup_files::LookupFiles;
@@ -14,6 +16,10 @@ pub(super) struct ReadRows {
     pub(crate) floats: Vec<f32>,
     /// How many keys RocksDB was asked for.
     asked: usize,
+    /// Blocks that were read, and keys that RocksDB was asked for.
+    pub(super) reads: usize,
+    /// How long these took. Keys that filters rule out are not among them.
+    pub(super) took: Duration,
 }
 
 /// The rows of a batch, in parts of equal length; the last may be shorter.
@@ -92,19 +98,22 @@ pub(super) fn read_rows_of(
         }
         Ok(())
     };
-    let asked = match files {
+    let began = Instant::now();
+    let (asked, blocks, took) = match files {
         None => {
             rocks.read_rows(&encoded, row::max_bytes(row_len), keep)?;
-            keys.len()
+            (keys.len(), 0, began.elapsed())
         }
         Some(files) => {
-            let left = files.read(&encoded, &mut keep)?;
+            let rest = files.read(&encoded, &mut keep)?;
+            let left = rest.refused;
             let mut asked = room_for(left.len())?;
             asked.extend(left.iter().map(|&index| encoded[index]));
             let keep_asked = |index: usize, value: Option<&[u8]>| keep(left[index], value);
+            let began = Instant::now();
             rocks.read_rows(&asked, row::max_bytes(row_len), keep_asked)?;
-            left.len()
+            (left.len(), rest.reads, rest.took + began.elapsed())
         }
     };
-    Ok(ReadRows { found, floats, asked })
+    Ok(ReadRows { found, floats, asked, reads: blocks + asked, took })
 }

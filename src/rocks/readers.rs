@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Rocks;
 use super::lookup_files::LookupFiles;
@@ -25,7 +25,7 @@ use crate::threads;
 /// more, so that a large batch does not wait for its slowest part.
 const MIN_PART: usize = 8;
 const MAX_PART: usize = 128;
-/// Reads of so few nanoseconds a key hardly ever wait for the disk.
+/// Reads of so few nanoseconds a block hardly ever wait for the disk.
 const QUICK: u64 = 5_000;
 /// A slower part counts as this slow, so that one does not count for long.
 const SLOWEST: u64 = 200_000;
@@ -45,7 +45,7 @@ struct Queue {
 struct Shared {
     queue: Mutex<Queue>,
     ready: Condvar,
-    /// Nanoseconds of a key, over the latest parts.
+    /// Nanoseconds of a block that is read, over the latest parts.
     pace: AtomicU64,
 }
 
@@ -79,10 +79,9 @@ impl Readers {
         let files = rocks.lookup_files(keys.len());
         let parts = if count <= 1 || self.most == 1 || self.make_threads(count) == 0 {
             let read = |part: &[i64]| {
-                let began = Instant::now();
-                let read = read_part(rocks, files.as_deref(), group, part, row_len);
-                self.shared.note(began.elapsed(), part.len());
-                read
+                let read = read_part(rocks, files.as_deref(), group, part, row_len)?;
+                self.shared.note(read.took, read.reads);
+                Ok(read)
             };
             let parts = keys.chunks(part_len).map(read).collect::<Result<_>>()?;
             rocks.renew_lookups();
@@ -112,11 +111,12 @@ impl Readers {
             let mut keys = room_for(part.len())?;
             keys.extend_from_slice(part);
             jobs.push(Box::new(move || {
-                let began = Instant::now();
                 let read = threads::catch("a reader", || {
                     read_part(&rocks, files.as_deref(), group, &keys, row_len)
                 });
-                shared.note(began.elapsed(), keys.len());
+                if let Ok(read) = &read {
+                    shared.note(read.took, read.reads);
+                }
                 // Before the answer: whoever gets it may close the database, and must be the
                 // last to hold it.
                 drop((rocks, files));
@@ -185,9 +185,12 @@ impl Shared {
         Shared { queue: Mutex::default(), ready: Condvar::new(), pace }
     }
 
-    /// Notes how long a part of so many keys took.
-    fn note(&self, took: Duration, keys: usize) {
-        let took = took.as_nanos() as u64 / keys.max(1) as u64;
+    /// Notes how long so many reads of a part took. A part without any says nothing of the disk.
+    fn note(&self, took: Duration, reads: usize) {
+        if reads == 0 {
+            return;
+        }
+        let took = took.as_nanos() as u64 / reads as u64;
         let before = self.pace.load(Ordering::Relaxed);
         let after = before - before / NEWEST_PART + took.min(SLOWEST) / NEWEST_PART;
         self.pace.store(after, Ordering::Relaxed);
@@ -237,6 +240,7 @@ mod tests {
         assert!((QUICK + 1..SLOWEST / 4).contains(&pace()), "{}", pace());
         for _ in 0..30 {
             shared.note(Duration::from_micros(16), 8);
+            shared.note(Duration::from_secs(1), 0);
         }
         assert!(pace() <= QUICK, "{}", pace());
     }

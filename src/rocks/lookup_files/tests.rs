@@ -37,12 +37,13 @@ fn all(database: &Database) -> (Keys, Values) {
 fn read(files: &LookupFiles, keys: &[[u8; KEY_LEN]]) -> (Values, Vec<usize>) {
     let mut values = vec![None; keys.len()];
     let mut visits = vec![0; keys.len()];
-    let refused = files.read(keys, |at, value| {
+    let rest = files.read(keys, |at, value| {
         values[at] = value.map(<[u8]>::to_vec);
         visits[at] += 1;
         Ok(())
     });
-    let refused = refused.unwrap();
+    let Rest { refused, reads, .. } = rest.unwrap();
+    assert!(reads >= values.iter().filter(|value| value.is_some()).count(), "no block is cached");
     assert!(refused.is_sorted_by(|a, b| a < b));
     refused.iter().for_each(|&at| visits[at] += 1);
     assert!(visits.iter().all(|visits| *visits == 1), "each key has one answer");

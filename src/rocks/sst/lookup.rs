@@ -29,6 +29,8 @@ pub(in crate::rocks) struct FoundRow {
     unpacked: Vec<u8>,
     is_unpacked: bool,
     value: Range<usize>,
+    /// How many blocks were read.
+    reads: usize,
 }
 
 impl FoundRow {
@@ -36,6 +38,11 @@ impl FoundRow {
     pub(in crate::rocks) fn value(&self) -> &[u8] {
         let block = if self.is_unpacked { &self.unpacked } else { &self.block };
         &block[self.value.clone()]
+    }
+
+    /// How many blocks were read so far.
+    pub(in crate::rocks) fn reads(&self) -> usize {
+        self.reads
     }
 
     /// Makes room for a file's blocks, so that none is refused for want of memory.
@@ -55,6 +62,7 @@ impl FoundRow {
             failed(error.message())
         })?;
         self.block.resize(len, 0);
+        self.reads += 1;
         let read = file.source().read_at(&mut self.block, offset);
         read.map_err(|error| failed(&format!("cannot be read: {error}")))
     }
