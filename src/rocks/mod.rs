@@ -11,6 +11,8 @@ mod blame;
 mod check_lookups;
 mod checkpoint;
 pub(crate) mod documents;
+#[cfg(feature = "check-index")]
+mod dropped;
 pub(crate) mod fate;
 mod file_list;
 pub(crate) mod file_names;
@@ -92,6 +94,8 @@ pub(crate) struct Rocks {
     lookups: Lookups,
     /// The threads of one merge that `compact` makes.
     merge_threads: usize,
+    #[cfg(feature = "check-index")]
+    dropped: dropped::Dropped,
 }
 
 impl Rocks {

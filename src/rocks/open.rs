@@ -109,10 +109,19 @@ impl Rocks {
     ) -> Result<Rocks> {
         let cache = options::block_cache(metadata);
         let mut row_options = options::rows(&cache, metadata, options);
-        row_options.set_compaction_filter("damo.expiry", move |_, _, value| match fate(value) {
-            Fate::Stay => Decision::Keep,
-            Fate::Go => Decision::Remove,
-            Fate::Leave(bytes) => Decision::Change(bytes),
+        #[cfg(feature = "check-index")]
+        let dropped = super::dropped::Dropped::default();
+        #[cfg(feature = "check-index")]
+        let noting = dropped.clone();
+        row_options.set_compaction_filter("damo.expiry", move |_, _key, value| {
+            let fate = fate(value);
+            #[cfg(feature = "check-index")]
+            noting.note(_key, value, fate);
+            match fate {
+                Fate::Stay => Decision::Keep,
+                Fate::Go => Decision::Remove,
+                Fate::Leave(bytes) => Decision::Change(bytes),
+            }
         });
         let families = [
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
@@ -125,7 +134,12 @@ impl Rocks {
         let db =
             DB::open_cf_descriptors(&database, dir, families).map_err(|error| translate(&error))?;
         let rocks = Rocks::new(db, cache, metadata, row_options, lookups);
-        Ok(Rocks { merge_threads: options::merge_threads(options), ..rocks })
+        Ok(Rocks {
+            merge_threads: options::merge_threads(options),
+            #[cfg(feature = "check-index")]
+            dropped,
+            ..rocks
+        })
     }
 
     fn new(
@@ -152,6 +166,8 @@ impl Rocks {
             files_of_scans: AtomicUsize::new(0),
             lookups,
             merge_threads: 1,
+            #[cfg(feature = "check-index")]
+            dropped: super::dropped::Dropped::default(),
         }
     }
 

@@ -31,11 +31,12 @@ pub(crate) struct ReadBatch {
 
 #[cfg(feature = "check-index")]
 impl ReadRows {
-    /// Whether all is the same, bit for bit.
-    pub(super) fn is_same(&self, other: &ReadRows) -> bool {
-        let bits = |rows: &ReadRows| rows.floats.iter().map(|float| float.to_bits()).collect();
-        let (ours, theirs): (Vec<u32>, Vec<u32>) = (bits(self), bits(other));
-        self.found == other.found && ours == theirs
+    /// Whether both have the same under the `index`th key, bit for bit.
+    pub(super) fn is_same(&self, other: &ReadRows, index: usize, row_len: usize) -> bool {
+        let floats = index * row_len..(index + 1) * row_len;
+        let (ours, theirs) = (&self.floats[floats.clone()], &other.floats[floats]);
+        let bits = |(ours, theirs): (&f32, &f32)| ours.to_bits() == theirs.to_bits();
+        self.found[index] == other.found[index] && ours.iter().zip(theirs).all(bits)
     }
 }
 
@@ -72,8 +73,8 @@ pub(super) fn read_part(
 ) -> Result<ReadRows> {
     let read = read_rows_of(rocks, files, group, keys, row_len)?;
     #[cfg(feature = "check-index")]
-    if files.is_some() {
-        rocks.check_read(&read, group, keys, row_len)?;
+    if let Some(files) = files {
+        rocks.check_read(files, &read, group, keys, row_len)?;
     }
     Ok(read)
 }

@@ -148,6 +148,16 @@ pub(crate) enum Found {
     },
 }
 
+impl From<Stored<'_>> for Found {
+    fn from(stored: Stored<'_>) -> Found {
+        match stored {
+            Stored::Row(header, _) => Found::Row(header),
+            Stored::Deleted { time, seqno } => Found::Deleted { time, seqno },
+            Stored::Expired { .. } => Found::Nothing,
+        }
+    }
+}
+
 /// Reads a row's header, and as many floats as `floats` holds: all `row_len` of them, or the
 /// leading weights.
 ///
@@ -155,17 +165,14 @@ pub(crate) enum Found {
 /// `CORRUPTION` for bytes that `encode` did not write, or for another number of floats than
 /// `row_len`.
 pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result<Found> {
-    let (header, body) = match parse(value)? {
-        Stored::Row(header, body) => (header, body),
-        Stored::Deleted { time, seqno } => return Ok(Found::Deleted { time, seqno }),
-        Stored::Expired { .. } => return Ok(Found::Nothing),
-    };
+    let stored = parse(value)?;
+    let Stored::Row(_, body) = stored else { return Ok(Found::from(stored)) };
     if body.len() != 4 * row_len {
         return Err(wrong_length(body, row_len));
     }
     let body = &body[..4 * floats.len()];
     bytemuck::cast_slice_mut(floats).copy_from_slice(body);
-    Ok(Found::Row(header))
+    Ok(Found::from(stored))
 }
 
 /// The error for a row with another number of floats than its group's.

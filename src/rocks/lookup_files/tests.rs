@@ -1,5 +1,8 @@
 //! Rows of several files against RocksDB's own reads.
 
+#[cfg(feature = "check-index")]
+mod checked;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -38,14 +38,21 @@ pub(in crate::rocks) struct Database {
 impl Database {
     /// With an index of one level, or of two.
     pub(in crate::rocks) fn new(has_two_levels: bool) -> Database {
-        let dir = tempfile::tempdir().unwrap();
-        let resources = Resources { cache_bytes: 64 << 20, threads: 2, read_only: true };
-        let metadata = if has_two_levels { Metadata::Cached(8 << 20) } else { Metadata::Held };
-        let fate = |value: &[u8]| match value.first() {
+        Database::with_fate(has_two_levels, |value| match value.first() {
             Some(&GOES) => Fate::Go,
             Some(&IS_REPLACED) => Fate::Leave(REPLACEMENT),
             _ => Fate::Stay,
-        };
+        })
+    }
+
+    /// As [`Database::new`], where merges ask `fate`.
+    pub(in crate::rocks) fn with_fate(
+        has_two_levels: bool,
+        fate: impl Fn(&[u8]) -> Fate + Send + Sync + 'static,
+    ) -> Database {
+        let dir = tempfile::tempdir().unwrap();
+        let resources = Resources { cache_bytes: 64 << 20, threads: 2, read_only: true };
+        let metadata = if has_two_levels { Metadata::Cached(8 << 20) } else { Metadata::Held };
         let rocks =
             Rocks::open_with(dir.path(), Opening::New, &resources, metadata, Logs::Tracked, fate)
                 .unwrap();
