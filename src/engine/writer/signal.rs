@@ -76,8 +76,8 @@ struct State {
 
 impl Signal {
     /// Waits until a round is asked for or `needed`, and begins it. Returns its scope, and whether
-    /// somebody has asked; None when the storage closes. `tidy` is called now and then, and callers
-    /// do not wait for it.
+    /// somebody has asked; None when the storage closes. `tidy` is called now and then while nobody
+    /// waits for the writer, and without a lock.
     pub(crate) fn next(
         &self,
         needed: impl Fn() -> Option<Scope>,
@@ -87,7 +87,13 @@ impl Signal {
         let has_failed = self.state.lock().failure.is_some();
         let mut not_before = has_failed.then(|| Instant::now() + AFTER_FAILURE);
         loop {
-            tidy();
+            let is_idle = {
+                let state = self.state.lock();
+                state.wanted.is_none() && !state.stopping
+            };
+            if is_idle {
+                tidy();
+            }
             let mut state = self.state.lock();
             if state.stopping {
                 return None;
