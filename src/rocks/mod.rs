@@ -226,11 +226,18 @@ impl Rocks {
             + self.lookup_bytes())
     }
 
-    /// Whether other files are read than at the last call, so that [`Rocks::metadata_bytes`] may
-    /// have changed.
-    pub(crate) fn lookups_have_changed(&self) -> bool {
+    /// As [`Rocks::metadata_bytes`], if other files are read than at the last call. None also when
+    /// RocksDB does not tell a property; the next call asks again.
+    pub(crate) fn changed_metadata_bytes(&self) -> Option<u64> {
         let changed = &self.lookups.has_changed;
-        changed.load(Ordering::Relaxed) && changed.swap(false, Ordering::Relaxed)
+        if !changed.load(Ordering::Relaxed) || !changed.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let bytes = self.metadata_bytes();
+        if bytes.is_err() {
+            changed.store(true, Ordering::Relaxed);
+        }
+        bytes.ok()
     }
 
     /// Bytes of memory that lookups without RocksDB take.

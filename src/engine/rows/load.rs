@@ -248,10 +248,8 @@ impl OpenGroup {
         }
         let rocks = engine.rocks()?;
         let batch = engine.readers.read(&rocks, self.group.id(), &wanted_keys, self.row_len)?;
-        // The rows are read. Without this number the budget stays as it was.
-        if rocks.lookups_have_changed()
-            && let Ok(bytes) = rocks.metadata_bytes()
-        {
+        // The rows are read. Without this number the budget stays as it was, until the next load.
+        if let Some(bytes) = rocks.changed_metadata_bytes() {
             engine.budget.lend(bytes);
         }
         let counts = engine.counters.own();

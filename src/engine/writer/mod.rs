@@ -82,12 +82,16 @@ impl Engine {
         }
     }
 
-    /// Closes files that nobody needs.
+    /// Closes files that nobody needs. After a merge that nobody has read since, it also opens the
+    /// new ones, and reads their filters.
     fn tidy(&self) {
         let Ok(_call) = Call::begin() else { return };
         // Whoever has it locked closes the database, or opens it anew.
         if let Some(Some(rocks)) = self.rocks.try_read().as_deref() {
             rocks.renew_unused_lookups();
+            if let Some(bytes) = rocks.changed_metadata_bytes() {
+                self.budget.lend(bytes);
+            }
         }
     }
 
