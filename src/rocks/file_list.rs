@@ -32,6 +32,8 @@ enum Listed {
     NotNow,
     /// Most files have no room in memory.
     TooLarge(u64),
+    /// Making the list has panicked.
+    Failed,
 }
 
 impl Rocks {
@@ -83,25 +85,23 @@ impl Rocks {
         self.renew_if(Lookups::is_left_old);
     }
 
-    /// A panic leaves the list to the next change: what the caller does needs no new one.
     fn renew_if(&self, is_wanted: impl Fn(&Lookups) -> bool) {
         let lookups = &self.lookups;
         if is_wanted(lookups)
             && let Some(_listing) = lookups.listing.try_lock()
             && is_wanted(lookups)
         {
-            let _ = threads::catch("the list of files", || {
-                self.list_again(lookups.changes());
-                Ok(())
-            });
+            self.list_again(lookups.changes());
         }
     }
 
-    /// Makes the list, which has seen `changes` changes. `listing` is locked.
+    /// Makes the list, which has seen `changes` changes. `listing` is locked. After a panic RocksDB
+    /// is asked until the next change: loads and write-back need no list, and go on.
     fn list_again(&self, changes: u64) {
         let lookups = &self.lookups;
         let merges = lookups.merges.load(Ordering::Acquire);
-        let (files, is_kept_only) = match self.list() {
+        let listed = threads::catch("the list of files", || Ok(self.list()));
+        let (files, is_kept_only) = match listed.unwrap_or(Listed::Failed) {
             Listed::Files(files) => (Some(Arc::new(files)), false),
             Listed::NotNow => {
                 let before = lookups.known.lock().files.take();
@@ -111,6 +111,7 @@ impl Rocks {
                 lookups.too_large.store(size, Ordering::Relaxed);
                 (None, false)
             }
+            Listed::Failed => (None, false),
         };
         let (room, small) = (self.metadata.bytes(), small_cache_bytes(self.metadata.bytes()));
         let bytes = files.as_ref().map_or(0, |files| files.bytes);
@@ -142,6 +143,8 @@ impl Rocks {
     /// Opens the files of rows, as far as they are not open already and have room.
     fn list(&self) -> Listed {
         let lookups = &self.lookups;
+        #[cfg(test)]
+        assert!(!lookups.panics.load(Ordering::Relaxed), "a test wants a panic");
         let Some(size) = self.live_bytes() else { return Listed::NotNow };
         let too_large = lookups.too_large.load(Ordering::Relaxed);
         if size >= too_large {

@@ -50,6 +50,9 @@ pub(super) struct Lookups {
     pub(super) most_files: usize,
     /// The size of all files when less than half of it had room.
     pub(super) too_large: AtomicU64,
+    /// Has the next lists panic.
+    #[cfg(test)]
+    pub(super) panics: AtomicBool,
 }
 
 /// The list, and which changes it has seen.
@@ -88,6 +91,8 @@ impl Lookups {
             room,
             most_files: most_files(),
             too_large: AtomicU64::new(u64::MAX),
+            #[cfg(test)]
+            panics: AtomicBool::new(false),
         }
     }
 

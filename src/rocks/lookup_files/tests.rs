@@ -411,3 +411,32 @@ fn files_that_are_still_there_stay_open_while_rocksdb_is_asked() {
     assert!(files(&database).is_none());
     assert_eq!(database.rocks.lookup_bytes(), 0);
 }
+
+#[test]
+fn rocksdb_is_asked_after_a_panic_until_the_next_change() {
+    let database = Database::new(true);
+    let mut random = random(17);
+    database.add(&rows(&mut random, 1, 100, &[75]));
+    assert!(files(&database).is_some());
+    let panics = |on: bool| database.rocks.lookups.panics.store(on, Ordering::Relaxed);
+    panics(true);
+    // The file counts as taken over.
+    database.add(&rows(&mut random, 1, 100, &[75]));
+    assert!(files(&database).is_none());
+    assert_eq!(database.rocks.lookup_bytes(), 0);
+    panics(false);
+    assert!(files(&database).is_none(), "nothing has changed");
+    database.add(&rows(&mut random, 1, 100, &[75]));
+    let known = files(&database).unwrap();
+    // So does a merge.
+    database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+    panics(true);
+    assert!(database.rocks.lookups.is_behind());
+    database.rocks.renew_lookups();
+    assert!(!database.rocks.lookups.is_behind() && files(&database).is_none());
+    panics(false);
+    database.rocks.flush().unwrap();
+    let (keys, values) = all(&database);
+    assert_eq!(compare(&known, &keys, &values), 0);
+    assert_eq!(compare(&files(&database).unwrap(), &keys, &values), 0);
+}
