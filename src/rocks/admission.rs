@@ -11,13 +11,18 @@ use std::sync::Arc;
 
 use super::lookup_files::{Leveled, LookupFiles, Use};
 use super::lookups::Lookups;
-use super::sst::{Bounds, OpenFile, SstLookup, SstRows};
+use super::sst::{Bounds, OpenFile, Passing, SstLookup, SstRows};
 use crate::files::regular;
+
+/// An open file, of which only the head was read; or what becomes of it. None when it is gone.
+type Head = Result<(SstRows, Passing), Option<Use>>;
 
 pub(super) struct Admission<'a> {
     lookups: &'a Lookups,
     /// What the previous list says about files that are listed again.
     known: HashMap<PathBuf, (Bounds, Use)>,
+    /// Files that are open, and of which no filter was read yet.
+    heads: HashMap<PathBuf, Head>,
     files: Vec<Leveled>,
     /// How many of these files are open, and the bytes of memory that they take.
     open: usize,
@@ -54,6 +59,7 @@ impl<'a> Admission<'a> {
         Admission {
             lookups,
             known: again,
+            heads: HashMap::new(),
             files: Vec::new(),
             open: 0,
             bytes: 0,
@@ -63,6 +69,32 @@ impl<'a> Admission<'a> {
             is_full: false,
             left: 0,
         }
+    }
+
+    /// Bytes of the files that will have no room, by what files say of themselves. Reads no filter.
+    pub(super) fn will_leave(&mut self, listed: &[Leveled]) -> u64 {
+        let (mut open, mut bytes, mut left) = (0, 0_usize, 0);
+        for file in listed {
+            let needed = match self.known.get(&file.path).map(|(_, known)| known) {
+                Some(Use::Open(open)) => open.bytes(),
+                Some(Use::NoRoom(bytes)) if *bytes > 0 => *bytes,
+                Some(Use::Refused) => continue,
+                _ if left > 0 => 0,
+                _ => {
+                    let head = open_head(file);
+                    let needed = head.as_ref().ok().map(|(rows, _)| bytes_of(rows));
+                    self.heads.insert(file.path.clone(), head);
+                    let Some(needed) = needed else { continue };
+                    needed
+                }
+            };
+            open += 1;
+            bytes = bytes.saturating_add(needed);
+            if left > 0 || open > self.lookups.most_files || bytes > self.lookups.room {
+                left += file.bounds.len;
+            }
+        }
+        left
     }
 
     /// Adds the next file, open if possible. False when a merge has deleted it since it was listed.
@@ -110,23 +142,19 @@ impl<'a> Admission<'a> {
 
     /// Opens a file. None when it is gone.
     fn open(&mut self, file: &Leveled) -> Option<Use> {
-        let opened = match regular::open(&file.path) {
+        let (rows, passing) = match self.heads.remove(&file.path).unwrap_or_else(|| open_head(file))
+        {
             Ok(opened) => opened,
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
-            Err(_) => return Some(Use::Unopened),
+            Err(state) => return state,
         };
-        let Ok(source) = OpenFile::new(opened) else { return Some(Use::Unopened) };
-        let passing = source.passing();
-        // A file that is not known to be damaged is tried again.
-        let refused = || if passing.is_noted() { Use::Unopened } else { Use::Refused };
-        let rows = SstRows::open(file.path.clone(), Box::new(source), file.bounds.clone());
-        let Ok(rows) = rows else { return Some(refused()) };
-        let needed = usize::try_from(SstLookup::bytes_of(&rows)).unwrap_or(usize::MAX);
+        let needed = bytes_of(&rows);
         if !self.has_room(needed) {
             return Some(Use::NoRoom(needed));
         }
         self.make_room(needed);
-        let Ok(lookup) = SstLookup::new(rows) else { return Some(refused()) };
+        #[cfg(test)]
+        self.lookups.filters_read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let Ok(lookup) = SstLookup::new(rows) else { return Some(refused(&passing)) };
         let bytes = lookup.bytes();
         if !self.has_room(bytes) {
             return Some(Use::NoRoom(bytes));
@@ -145,4 +173,26 @@ impl<'a> Admission<'a> {
             self.gone_bytes = 0;
         }
     }
+}
+
+/// Opens a file, and reads what it says of itself.
+fn open_head(file: &Leveled) -> Head {
+    let opened = regular::open(&file.path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => None,
+        _ => Some(Use::Unopened),
+    })?;
+    let source = OpenFile::new(opened).map_err(|_| Some(Use::Unopened))?;
+    let passing = source.passing();
+    let rows = SstRows::open(file.path.clone(), Box::new(source), file.bounds.clone());
+    let rows = rows.map_err(|_| Some(refused(&passing)))?;
+    Ok((rows, passing))
+}
+
+/// What becomes of a file that is refused: if it is not known to be damaged, it is tried again.
+fn refused(passing: &Passing) -> Use {
+    if passing.is_noted() { Use::Unopened } else { Use::Refused }
+}
+
+fn bytes_of(rows: &SstRows) -> usize {
+    usize::try_from(SstLookup::bytes_of(rows)).unwrap_or(usize::MAX)
 }

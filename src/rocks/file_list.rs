@@ -159,6 +159,9 @@ impl Rocks {
             let Some(files) = newest_first(&live) else { return Listed::NotNow };
             let before = lookups.known.lock().files.clone();
             let mut admission = Admission::new(lookups, before, &files);
+            if admission.will_leave(&files) > size / 2 {
+                return Listed::TooLarge(size);
+            }
             if !files.into_iter().all(|file| admission.add(file)) {
                 continue;
             }

@@ -53,6 +53,9 @@ pub(super) struct Lookups {
     /// Has the next lists panic.
     #[cfg(test)]
     pub(super) panics: AtomicBool,
+    /// How many files' filters were read.
+    #[cfg(test)]
+    pub(super) filters_read: AtomicUsize,
 }
 
 /// The list, and which changes it has seen.
@@ -93,6 +96,8 @@ impl Lookups {
             too_large: AtomicU64::new(u64::MAX),
             #[cfg(test)]
             panics: AtomicBool::new(false),
+            #[cfg(test)]
+            filters_read: AtomicUsize::new(0),
         }
     }
 

@@ -12,9 +12,9 @@ use rand::{Rng, RngExt};
 
 use super::*;
 use crate::error::Status;
-use crate::rocks::KeyRange;
 use crate::rocks::key;
 use crate::rocks::sst::tests::{Database, GOES, IS_REPLACED, random, rows};
+use crate::rocks::{KeyRange, Rocks};
 
 type Keys = Vec<[u8; KEY_LEN]>;
 type Values = Vec<Option<Vec<u8>>>;
@@ -283,12 +283,15 @@ fn files_are_opened_while_memory_has_room() {
     let (bytes, count) = (whole.bytes, whole.files.len());
     assert!(whole.is_complete() && count > 10, "{count} files");
     drop(whole);
+    let filters_read = |rocks: &Rocks| rocks.lookups.filters_read.swap(0, Ordering::Relaxed);
+    assert_eq!(filters_read(&database.rocks), count);
     for part in 2..10 {
         database.rocks.lookups.room = bytes * part / 10;
         // A change, so that the list is made again.
         database.rocks.flush().unwrap();
         let Some(files) = files(&database) else {
             assert!(part < 6, "more than half of the table has room");
+            assert_eq!(filters_read(&database.rocks), 0, "they would be of no use");
             assert_eq!(database.rocks.lookup_bytes(), 0);
             database.rocks.lookups.too_large.store(u64::MAX, Ordering::Relaxed);
             continue;

@@ -27,7 +27,7 @@ pub(crate) use damaged::{Entry, SstFile, Unreadable};
 pub(super) use filter::{Line, hash};
 pub(super) use lookup::{FoundRow, SstLookup};
 pub(super) use rows::Version;
-pub(super) use source::OpenFile;
+pub(super) use source::{OpenFile, Passing};
 pub(super) use sst_rows::{Bounds, DeletedRange, Refusal, SstRows, is_deleted};
 
 /// Larger than any file's index can be.
