@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::key::{self, KEY_LEN, Ordinal};
-use super::sst::{Bounds, DeletedRange, FoundRow, Line, SstLookup, hash, is_deleted};
+use super::sst::{Bounds, DeletedRanges, FoundRow, Line, SstLookup, hash};
 use crate::error::Result;
 use crate::memory::{filled, room_for};
 
@@ -83,18 +83,18 @@ pub(super) struct Rest {
 /// that a merge may delete them.
 pub(super) struct LookupFiles {
     files: Vec<Leveled>,
-    deleted: Vec<DeletedRange>,
+    deleted: DeletedRanges,
     pub(super) bytes: usize,
 }
 
 impl LookupFiles {
     pub(super) fn new(files: Vec<Leveled>) -> LookupFiles {
-        let deleted = |one: &Leveled| match &one.state {
-            Use::Open(file) => file.deleted().to_vec(),
+        let deleted = files.iter().filter_map(|one| match &one.state {
+            Use::Open(file) => Some(file.deleted()),
             // Its range has all that it deletes, and RocksDB is asked for that range.
-            _ => Vec::new(),
-        };
-        let deleted = files.iter().flat_map(deleted).collect();
+            _ => None,
+        });
+        let deleted = DeletedRanges::new(deleted.flatten().copied());
         let bytes = files.iter().map(|one| one.state.bytes()).sum();
         LookupFiles { files, deleted, bytes }
     }
@@ -159,7 +159,7 @@ impl LookupFiles {
                 match file.get(wanted.ordinals[at], &mut near, &mut row) {
                     Ok(None) => continue,
                     Ok(Some(version)) => {
-                        let is_row = !version.is_deletion() && !is_deleted(&self.deleted, version);
+                        let is_row = !version.is_deletion() && !self.deleted.has(version);
                         visit(at, is_row.then(|| row.value()))?;
                     }
                     Err(_) => refused.push(at),

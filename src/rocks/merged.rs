@@ -6,7 +6,7 @@ use std::collections::binary_heap::PeekMut;
 
 use super::KeyRange;
 use super::key::{self, KEY_LEN, Ordinal};
-use super::sst::{Cursor, DeletedRange, Refusal, SstRows, Version, is_deleted};
+use super::sst::{Cursor, DeletedRange, DeletedRanges, Refusal, SstRows, Version};
 use crate::error::{Error, Result};
 use crate::memory::room_for;
 
@@ -86,7 +86,7 @@ impl MergedRows {
                 }
                 _ => {
                     newest = Some((entry.key, entry.seqno()));
-                    let is_row = !entry.is_deletion() && !is_deleted(&deleted, entry);
+                    let is_row = !entry.is_deletion() && !deleted.has(entry);
                     if is_row && !visit(&key::of_ordinal(entry.key), cursor.value())? {
                         return Ok(());
                     }
@@ -107,7 +107,7 @@ impl MergedRows {
     fn begin(
         &self,
         range: &KeyRange,
-    ) -> std::result::Result<(Vec<Cursor<'_>>, Vec<DeletedRange>), Stopped> {
+    ) -> std::result::Result<(Vec<Cursor<'_>>, DeletedRanges), Stopped> {
         let start = key::ordinal(&range.start);
         let end = range.end.as_ref().map_or(key::ABOVE_ALL, key::ordinal);
         let has_some = |file: &&SstRows| {
@@ -122,7 +122,7 @@ impl MergedRows {
             cursors.push(Cursor::new(file, start, end, chunk)?);
         }
         let concerns = |range: &&DeletedRange| range.start < end && range.end > start;
-        Ok((cursors, self.deleted.iter().filter(concerns).copied().collect()))
+        Ok((cursors, DeletedRanges::new(self.deleted.iter().filter(concerns).copied())))
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
+use super::deleted::DeletedRange;
 use super::fences::Fences;
 use super::filter::{Filter, Line};
 use super::rows::{Entries, Version};
-use super::sst_rows::{Content, DeletedRange, Refusal, SstRows};
+use super::sst_rows::{Content, Refusal, SstRows};
 use crate::error::Error;
 use crate::memory::reserve;
 use crate::rocks::key::{self, Ordinal};

@@ -11,6 +11,7 @@
 mod block;
 mod cursor;
 mod damaged;
+mod deleted;
 mod fences;
 mod filter;
 mod head;
@@ -24,11 +25,12 @@ pub(super) mod tests;
 pub(super) use block::{take, varint};
 pub(super) use cursor::Cursor;
 pub(crate) use damaged::{Entry, SstFile, Unreadable};
+pub(super) use deleted::{DeletedRange, DeletedRanges};
 pub(super) use filter::{Line, hash};
 pub(super) use lookup::{FoundRow, SstLookup};
 pub(super) use rows::Version;
 pub(super) use source::{OpenFile, Passing};
-pub(super) use sst_rows::{Bounds, DeletedRange, Refusal, SstRows, is_deleted};
+pub(super) use sst_rows::{Bounds, Refusal, SstRows};
 
 /// Larger than any file's index can be.
 const MAX_INDEX: u64 = 1 << 30;

@@ -31,6 +31,11 @@ impl Version {
     pub(in crate::rocks) fn seqno(self) -> u64 {
         self.packed.0 >> 8
     }
+
+    #[cfg(test)]
+    pub(super) fn value(key: Ordinal, seqno: u64) -> Version {
+        Version { key, packed: Reverse(seqno << 8 | u64::from(VALUE)) }
+    }
 }
 
 /// An entry of a block.

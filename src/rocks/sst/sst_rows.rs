@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::block::{LZ4, UNCOMPRESSED, checked, pairs, unpacked};
+use super::deleted::DeletedRange;
 use super::fences::Fences;
 use super::head::{Head, MAX_SMALL, Properties};
-use super::rows::Version;
 use super::source::{Source, read_block};
 use super::{MAX_DATA, SUFFIX};
-use crate::rocks::key::{self, KEY_LEN, Ordinal};
+use crate::rocks::key::{self, KEY_LEN};
 
 const RANGE_DELETION: u8 = 15;
 /// The end of the keys of the last group: longer than a key, and above them all.
@@ -30,21 +30,6 @@ pub(in crate::rocks) struct Bounds {
     pub(in crate::rocks) last: Vec<u8>,
     pub(in crate::rocks) first_seqno: u64,
     pub(in crate::rocks) last_seqno: u64,
-}
-
-/// A deletion of all rows from `start` up to `end`, without `end`, that are older.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::rocks) struct DeletedRange {
-    pub(in crate::rocks) start: Ordinal,
-    pub(in crate::rocks) end: Ordinal,
-    pub(in crate::rocks) seqno: u64,
-}
-
-/// Whether a later deletion of a range has deleted a row.
-pub(in crate::rocks) fn is_deleted(deleted: &[DeletedRange], entry: Version) -> bool {
-    deleted.iter().any(|range| {
-        range.start <= entry.key && entry.key < range.end && range.seqno > entry.seqno()
-    })
 }
 
 /// Why a file's rows are not read here, with the file and the place in it.
