@@ -17,6 +17,22 @@ use crate::files::regular;
 /// An open file, of which only the head was read; or what becomes of it. None when it is gone.
 type Head = Result<(SstRows, Passing), Option<Use>>;
 
+/// Open files, and the bytes of memory that they take.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    files: usize,
+    bytes: usize,
+}
+
+impl Held {
+    fn by<'a>(files: impl Iterator<Item = &'a (Bounds, Use)>) -> Held {
+        files.fold(Held::default(), |held, (_, file)| Held {
+            files: held.files + usize::from(matches!(file, Use::Open(_))),
+            bytes: held.bytes + file.bytes(),
+        })
+    }
+}
+
 pub(super) struct Admission<'a> {
     lookups: &'a Lookups,
     /// What the previous list says about files that are listed again.
@@ -27,11 +43,10 @@ pub(super) struct Admission<'a> {
     /// How many of these files are open, and the bytes of memory that they take.
     open: usize,
     bytes: usize,
-    /// Bytes of memory of files that only the previous list has, and of those that both lists have.
-    gone_bytes: usize,
-    kept_bytes: usize,
-    /// Bytes of memory of newly opened files.
-    new_bytes: usize,
+    /// Files that only the previous list has, those that both lists have, and newly opened ones.
+    gone: Held,
+    kept: Held,
+    new: Held,
     /// A file had no room.
     is_full: bool,
     /// Bytes of the files that have no room.
@@ -45,17 +60,16 @@ impl<'a> Admission<'a> {
         before: Option<Arc<LookupFiles>>,
         listed: &[Leveled],
     ) -> Admission<'a> {
-        let mut known = before.as_ref().map(|before| before.known()).unwrap_or_default();
-        let all_bytes = before.map_or(0, |before| before.bytes);
+        let mut known = before.map(|before| before.known()).unwrap_or_default();
         let mut again = HashMap::new();
         for file in listed {
-            if let Some(found) =
-                known.remove(&file.path).filter(|(bounds, _)| *bounds == file.bounds)
+            if known.get(&file.path).is_some_and(|(bounds, _)| *bounds == file.bounds)
+                && let Some(found) = known.remove(&file.path)
             {
                 again.insert(file.path.clone(), found);
             }
         }
-        let kept_bytes = again.values().map(|(_, file)| file.bytes()).sum();
+        let (gone, kept) = (Held::by(known.values()), Held::by(again.values()));
         Admission {
             lookups,
             known: again,
@@ -63,9 +77,9 @@ impl<'a> Admission<'a> {
             files: Vec::new(),
             open: 0,
             bytes: 0,
-            gone_bytes: all_bytes.saturating_sub(kept_bytes),
-            kept_bytes,
-            new_bytes: 0,
+            gone,
+            kept,
+            new: Held::default(),
             is_full: false,
             left: 0,
         }
@@ -81,7 +95,7 @@ impl<'a> Admission<'a> {
                 Some(Use::Refused) => continue,
                 _ if left > 0 => 0,
                 _ => {
-                    let head = open_head(file);
+                    let head = self.open_head(file);
                     let needed = head.as_ref().ok().map(|(rows, _)| bytes_of(rows));
                     self.heads.insert(file.path.clone(), head);
                     let Some(needed) = needed else { continue };
@@ -142,8 +156,8 @@ impl<'a> Admission<'a> {
 
     /// Opens a file. None when it is gone.
     fn open(&mut self, file: &Leveled) -> Option<Use> {
-        let (rows, passing) = match self.heads.remove(&file.path).unwrap_or_else(|| open_head(file))
-        {
+        let head = self.heads.remove(&file.path);
+        let (rows, passing) = match head.unwrap_or_else(|| self.open_head(file)) {
             Ok(opened) => opened,
             Err(state) => return state,
         };
@@ -151,7 +165,10 @@ impl<'a> Admission<'a> {
         if !self.has_room(needed) {
             return Some(Use::NoRoom(needed));
         }
-        self.make_room(needed);
+        let all = self.gone.bytes + self.kept.bytes + self.new.bytes;
+        if all.saturating_add(needed) > self.lookups.room {
+            self.close_gone();
+        }
         #[cfg(test)]
         self.lookups.filters_read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let Ok(lookup) = SstLookup::new(rows) else { return Some(refused(&passing)) };
@@ -159,18 +176,27 @@ impl<'a> Admission<'a> {
         if !self.has_room(bytes) {
             return Some(Use::NoRoom(bytes));
         }
-        self.new_bytes += bytes;
+        self.new.bytes += bytes;
         Some(Use::Open(Arc::new(lookup)))
     }
 
-    /// Closes what only the previous list has, if all together would take too much memory. Readers
-    /// ask RocksDB until the list is made.
-    fn make_room(&mut self, more: usize) {
-        let all = self.gone_bytes + self.kept_bytes + self.new_bytes;
-        if self.gone_bytes > 0 && all.saturating_add(more) > self.lookups.room {
+    /// Opens a file, and reads its head.
+    fn open_head(&mut self, file: &Leveled) -> Head {
+        self.new.files += 1;
+        let all = self.gone.files + self.kept.files + self.new.files;
+        if all > self.lookups.most_descriptors {
+            self.close_gone();
+        }
+        open_head(file)
+    }
+
+    /// Closes what only the previous list has, since all together would take too much memory, or
+    /// too many descriptors. Readers ask RocksDB until the list is made.
+    fn close_gone(&mut self) {
+        if self.gone.files > 0 {
             let files = self.lookups.known.lock().files.take();
             drop(files);
-            self.gone_bytes = 0;
+            self.gone = Held::default();
         }
     }
 }

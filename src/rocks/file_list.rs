@@ -193,7 +193,7 @@ impl Rocks {
 
 /// The files of rows, in the order in which RocksDB looks for a key. None where that cannot be
 /// told.
-fn newest_first(live: &[LiveFile]) -> Option<Vec<Leveled>> {
+pub(super) fn newest_first(live: &[LiveFile]) -> Option<Vec<Leveled>> {
     let is_of_rows = |file: &&LiveFile| file.column_family_name == DEFAULT_COLUMN_FAMILY_NAME;
     let leveled = |file: &LiveFile| {
         let (path, bounds) = place(file)?;

@@ -16,17 +16,17 @@ use rustix::process::{Resource, getrlimit};
 use super::lookup_files::LookupFiles;
 use crate::locks::Mutex;
 
-/// The most files that lookups have open. Most have 256 MiB.
+/// The most files that a list has open. Most have 256 MiB.
 const MOST_FILES: usize = 512;
 /// A part of the descriptors that the process may have.
 const FILES_PART: u64 = 8;
 /// How long files stay open that a merge has deleted, when nobody reads.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many files lookups have open at most.
-fn most_files() -> usize {
+/// How many descriptors lookups may have, those of an old list and a new one together.
+fn most_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / FILES_PART).map_or(MOST_FILES, |files| files.min(MOST_FILES))
+    usize::try_from(limit / FILES_PART).unwrap_or(usize::MAX)
 }
 
 /// The files, as far as they are known.
@@ -47,7 +47,9 @@ pub(super) struct Lookups {
     pub(super) has_changed: AtomicBool,
     /// Bytes that fences and filters may take.
     pub(super) room: usize,
+    /// How many files a list has open at most, and two lists together.
     pub(super) most_files: usize,
+    pub(super) most_descriptors: usize,
     /// The size of all files when less than half of it had room.
     pub(super) too_large: AtomicU64,
     /// Has the next lists panic.
@@ -81,6 +83,7 @@ impl Known {
 impl Lookups {
     /// `room` is what fences and filters may take, and `cache_bytes` what RocksDB's cache has.
     pub(super) fn new(room: usize, cache_bytes: usize) -> Lookups {
+        let most_descriptors = most_descriptors();
         Lookups {
             known: Mutex::default(),
             listing: Mutex::default(),
@@ -92,7 +95,8 @@ impl Lookups {
             cache_bytes: AtomicUsize::new(cache_bytes),
             has_changed: AtomicBool::new(false),
             room,
-            most_files: most_files(),
+            most_files: most_descriptors.min(MOST_FILES),
+            most_descriptors,
             too_large: AtomicU64::new(u64::MAX),
             #[cfg(test)]
             panics: AtomicBool::new(false),

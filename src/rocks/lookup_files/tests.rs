@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rand::{Rng, RngExt};
+use rust_rocksdb::{BottommostLevelCompaction, CompactOptions};
 
 use super::*;
 use crate::error::Status;
+use crate::rocks::admission::Admission;
+use crate::rocks::file_list::newest_first;
 use crate::rocks::key;
 use crate::rocks::sst::tests::{Database, GOES, IS_REPLACED, random, rows};
 use crate::rocks::{KeyRange, Rocks};
@@ -441,5 +444,32 @@ fn rocksdb_is_asked_after_a_panic_until_the_next_change() {
     database.rocks.flush().unwrap();
     let (keys, values) = all(&database);
     assert_eq!(compare(&known, &keys, &values), 0);
+    assert_eq!(compare(&files(&database).unwrap(), &keys, &values), 0);
+}
+
+#[test]
+fn an_old_list_is_closed_when_two_have_too_many_descriptors() {
+    let mut database = Database::new(false);
+    make_files_small(&database);
+    let mut random = random(18);
+    database.add(&rows(&mut random, 1, 6000, &[75]));
+    database.rocks.compact().unwrap();
+    let count = files(&database).unwrap().files.len();
+    database.rocks.lookups.most_descriptors = count + 2;
+    let mut options = CompactOptions::default();
+    options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+    database.rocks.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
+    let (db, lookups) = (&database.rocks.db, &database.rocks.lookups);
+    let listed = newest_first(&db.live_files().unwrap()).unwrap();
+    let mut admission = Admission::new(lookups, lookups.known.lock().files.clone(), &listed);
+    assert!(count > 10 && listed.len() > 10, "{count} files, and {}", listed.len());
+    for (index, file) in listed.into_iter().enumerate() {
+        assert!(admission.add(file));
+        assert_eq!(lookups.known.lock().files.is_some(), index < 2, "file {index}");
+    }
+    drop(admission);
+    database.rocks.flush().unwrap();
+    assert!(files(&database).unwrap().is_complete());
+    let (keys, values) = all(&database);
     assert_eq!(compare(&files(&database).unwrap(), &keys, &values), 0);
 }
