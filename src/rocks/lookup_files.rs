@@ -152,7 +152,6 @@ impl LookupFiles {
             if likely.is_empty() {
                 continue;
             }
-            row.make_room(file)?;
             let began = Instant::now();
             let (mut near, mut answered) = (0, 0);
             for &at in &likely {
@@ -162,7 +161,10 @@ impl LookupFiles {
                         let is_row = !version.is_deletion() && !self.deleted.has(version);
                         visit(at, is_row.then(|| row.value()))?;
                     }
-                    Err(_) => refused.push(at),
+                    Err(_) => {
+                        row.check_memory()?;
+                        refused.push(at);
+                    }
                 }
                 is_answered[at] = true;
                 answered += 1;

@@ -164,11 +164,6 @@ impl Fences {
         self.sizes[block] as usize + TRAILER
     }
 
-    /// The bytes of the largest block with its trailer.
-    pub(super) fn largest(&self) -> usize {
-        self.sizes.iter().max().map_or(0, |size| *size as usize + TRAILER)
-    }
-
     /// The bytes of a block and of those that follow it before `end`: up to `wanted` bytes, or the
     /// one block.
     pub(super) fn bytes_from(&self, block: usize, end: usize, wanted: usize) -> usize {

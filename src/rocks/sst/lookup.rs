@@ -19,8 +19,6 @@ pub(in crate::rocks) struct SstLookup {
     file: SstRows,
     /// None when it has no entries.
     filter: Option<Filter>,
-    /// Bytes of its largest block.
-    largest: usize,
 }
 
 /// The block that was read last, and where in it the row is that was found.
@@ -32,6 +30,8 @@ pub(in crate::rocks) struct FoundRow {
     value: Range<usize>,
     /// How many blocks were read.
     reads: usize,
+    /// Why a block had no memory.
+    without_memory: Option<Error>,
 }
 
 impl FoundRow {
@@ -46,21 +46,22 @@ impl FoundRow {
         self.reads
     }
 
-    /// Makes room for a file's blocks, so that none is refused for want of memory.
+    /// The error of a block that was refused for want of memory: RocksDB would end the process.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(in crate::rocks) fn make_room(&mut self, file: &SstLookup) -> Result<(), Error> {
-        self.block.clear();
-        reserve(&mut self.block, file.largest)
+    pub(in crate::rocks) fn check_memory(&mut self) -> Result<(), Error> {
+        self.without_memory.take().map_or(Ok(()), Err)
     }
 
-    fn read(&mut self, file: &SstRows, offset: u64, len: usize) -> Result<(), Refusal> {
+    pub(super) fn read(&mut self, file: &SstRows, offset: u64, len: usize) -> Result<(), Refusal> {
         let failed = |what: &str| file.refusal(offset, format_args!("a block {what}"));
         self.block.clear();
         reserve(&mut self.block, len).map_err(|error| {
             file.source().note_passing();
-            failed(error.message())
+            let refusal = failed(error.message());
+            self.without_memory = Some(error);
+            refusal
         })?;
         self.block.resize(len, 0);
         self.reads += 1;
@@ -85,11 +86,11 @@ impl SstLookup {
     /// Why it is refused. One of the reasons is that it has no filter: each key that the file does
     /// not have would cost a read.
     pub(in crate::rocks) fn new(file: SstRows) -> Result<SstLookup, Refusal> {
-        let mut lookup = SstLookup { file, filter: None, largest: 0 };
+        let mut lookup = SstLookup { file, filter: None };
         if !lookup.file.has_entries() {
             return Ok(lookup);
         }
-        lookup.largest = lookup.file.fences()?.largest();
+        lookup.file.fences()?;
         let head = lookup.file.head();
         let properties = head.properties.as_ref();
         let has_suffix = properties.is_some_and(|known| !known.is_user_key);

@@ -2,6 +2,7 @@
 
 use super::damage::{BOTH, files};
 use super::*;
+use crate::error::Status;
 use crate::rocks::key::Ordinal;
 use crate::rocks::sst::{FoundRow, SstLookup, hash};
 
@@ -228,5 +229,18 @@ fn a_block_that_claims_to_be_compressed_ends_no_process() {
                 let _ = file.get(key::ordinal(&key::encode(1, 7)), &mut near, &mut found);
             }
         }
+    }
+}
+
+#[test]
+fn a_block_without_memory_is_told_from_a_damaged_one() {
+    for (path, bounds, bytes) in files(150, &[75], BOTH) {
+        let (file, len) = (in_memory(&path, &bounds, bytes.clone()).unwrap(), bytes.len());
+        let mut found = FoundRow::default();
+        assert!(found.read(&file, 0, len).is_ok() && found.check_memory().is_ok());
+        assert!(found.read(&file, 1, len).is_err() && found.check_memory().is_ok());
+        assert!(found.read(&file, 0, isize::MAX as usize).is_err());
+        assert_eq!(found.check_memory().unwrap_err().status(), Status::OutOfMemory);
+        assert!(found.read(&file, 0, len).is_ok() && found.check_memory().is_ok());
     }
 }
