@@ -119,7 +119,7 @@ const ENGINE: [(&str, &str); 64] = [
         "rows/few_changes",
         "mod rights rows rows/change rows/few_held rows/in_turns rows/kept rows/part",
     ),
-    ("rows/few_held", "rows rows/few rows/kept"),
+    ("rows/few_held", "mod rights rows rows/few rows/kept"),
     ("rows/few", "mod rows rows/batch rows/guards rows/load"),
     ("rows/in_turns", "mod pool rights rows rows/change rows/guards rows/part"),
     (

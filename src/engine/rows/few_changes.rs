@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use super::OpenGroup;
 use super::change::{Change, Stamp};
-use super::few_held::{ATTEMPTS, FEWER, Rows, SOME};
+use super::few_held::{FEWER, Rows, SOME, Tried, try_beside};
 use super::in_turns::NextStep;
 use super::kept::FEW;
 use super::part::Part;
@@ -23,15 +23,6 @@ use crate::engine::Engine;
 use crate::engine::rights::ChangeGuard;
 use crate::error::Result;
 use crate::journal::{CallKind, Journal, Payload};
-
-/// What became of a call.
-enum Tried {
-    Done,
-    /// A call in turns may have to change one of the rows first.
-    Pinned,
-    /// A row is not resident, or there is none.
-    Lacking,
-}
 
 impl OpenGroup {
     /// Steps the rows of a small call, if that can be done beside other calls. False if not:
@@ -59,18 +50,7 @@ impl OpenGroup {
         let journal = engine.journal().map(|journal| (journal, Payload::new(&pieces)));
         let entry = journal.as_ref().map(|(journal, payload)| (*journal, payload));
         let beside = self.group.rights.begin_change()?;
-        for _ in 0..ATTEMPTS {
-            match self.try_part::<N>(engine, &beside, part, entry)? {
-                Tried::Done => {
-                    drop(beside);
-                    engine.rows_changed();
-                    return Ok(true);
-                }
-                Tried::Pinned => beside.await_nobodys_turn(),
-                Tried::Lacking => break,
-            }
-        }
-        Ok(false)
+        try_beside(engine, beside, |beside| self.try_part::<N>(engine, beside, part, entry))
     }
 
     fn try_part<const N: usize>(

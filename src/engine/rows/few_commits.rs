@@ -7,7 +7,7 @@
 use std::io::IoSlice;
 
 use super::OpenGroup;
-use super::few_held::{ATTEMPTS, FEWER, Rows, SOME};
+use super::few_held::{FEWER, Rows, SOME, Tried, try_beside};
 use super::in_turns::NextStep;
 use super::kept::FEW;
 use super::row_copies::{Conflicts, RowCopies};
@@ -16,15 +16,6 @@ use crate::engine::Engine;
 use crate::engine::rights::ChangeGuard;
 use crate::error::Result;
 use crate::journal::{CallKind, Journal, Payload};
-
-/// What became of a commit.
-enum Tried {
-    Done,
-    /// A call in turns may have to change one of the rows first.
-    Pinned,
-    /// A row is not resident.
-    Lacking,
-}
 
 impl OpenGroup {
     /// Commits few rows, if that can be done beside other calls. False if not: nothing has changed
@@ -63,18 +54,7 @@ impl OpenGroup {
         engine.wait_for_journal()?;
         engine.wait_for_kept()?;
         let beside = self.group.rights.begin_change()?;
-        for _ in 0..ATTEMPTS {
-            match self.try_commit::<N>(engine, &beside, copies, conflicts)? {
-                Tried::Done => {
-                    drop(beside);
-                    engine.rows_changed();
-                    return Ok(true);
-                }
-                Tried::Pinned => beside.await_nobodys_turn(),
-                Tried::Lacking => break,
-            }
-        }
-        Ok(false)
+        try_beside(engine, beside, |beside| self.try_commit::<N>(engine, beside, copies, conflicts))
     }
 
     /// Gives new rows their places in memory, unless that takes a look at the disk or room. They

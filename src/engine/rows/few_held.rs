@@ -7,6 +7,9 @@ use super::few::AT_ONCE;
 use super::kept::FEW;
 use super::{OpenGroup, lines};
 use crate::cache::{Hold, Place, Row, hash};
+use crate::engine::Engine;
+use crate::engine::rights::ChangeGuard;
+use crate::error::Result;
 
 /// The index of a key fits a byte.
 const _: () = assert!(FEW <= 256);
@@ -18,7 +21,40 @@ pub(super) type Rows<'g, const N: usize> = [Option<Row<'g>>; N];
 pub(super) const FEWER: usize = 8;
 pub(super) const SOME: usize = 64;
 /// How often a call holds its rows and finds one that is pinned, before it takes turns.
-pub(super) const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 3;
+
+/// What became of a call.
+pub(super) enum Tried {
+    Done,
+    /// A call in turns may have to change one of the rows first.
+    Pinned,
+    /// A row is not resident, or there is none.
+    Lacking,
+}
+
+/// Tries a call beside others. False if it has to take turns instead: nothing has changed then.
+///
+/// # Errors
+/// Those of `attempt`.
+#[inline(always)]
+pub(super) fn try_beside(
+    engine: &Engine,
+    beside: ChangeGuard<'_>,
+    mut attempt: impl FnMut(&ChangeGuard<'_>) -> Result<Tried>,
+) -> Result<bool> {
+    for _ in 0..ATTEMPTS {
+        match attempt(&beside)? {
+            Tried::Done => {
+                drop(beside);
+                engine.rows_changed();
+                return Ok(true);
+            }
+            Tried::Pinned => beside.await_nobodys_turn(),
+            Tried::Lacking => break,
+        }
+    }
+    Ok(false)
+}
 
 /// Whether rows could be held.
 #[derive(PartialEq, Eq)]
