@@ -45,6 +45,15 @@ impl Opening {
         let cache_bytes = CACHES[random.random_range(0..CACHES.len())];
         Opening { durability, cache_bytes, threads: random.random_range(1..=3) }
     }
+
+    pub fn open(&self, dir: &Path) -> Storage {
+        let options = Params::new()
+            .with("durability", self.durability)
+            .and_then(|options| options.with("cache_bytes", self.cache_bytes))
+            .and_then(|options| options.with("threads", self.threads))
+            .unwrap();
+        Storage::open(dir, 0, &options).unwrap()
+    }
 }
 
 fn dim(group: usize) -> usize {
@@ -192,12 +201,7 @@ pub struct Engine {
 
 impl Engine {
     pub fn open(dir: &Path, opening: Opening) -> Engine {
-        let options = Params::new()
-            .with("durability", opening.durability)
-            .and_then(|options| options.with("cache_bytes", opening.cache_bytes))
-            .and_then(|options| options.with("threads", opening.threads))
-            .unwrap();
-        let storage = Storage::open(dir, 0, &options).unwrap();
+        let storage = opening.open(dir);
         let embedding = |group: usize| {
             let options = Params::new()
                 .with("duplicates", duplicates(group))

@@ -29,9 +29,9 @@ use crate::judge::{answer, encode, patience};
 use crate::lanes::Lane;
 use crate::script::random;
 use crate::step_history::{DURABILITIES, GROUPS, Opening};
-use crate::steps::{Kill, killed, new_dir};
+use crate::steps::{Kill, killed, new_dir, was_killed};
 use crate::system::{AllAtomic, End, in_child, kill_self, shared};
-use crate::tally::{CRASH, HANG, LOST, Verdict};
+use crate::tally::{LOST, Verdict};
 
 /// What a row counts, by its column: steps, calls on the group, commits.
 const DIM: usize = 3;
@@ -84,12 +84,7 @@ struct Open {
 
 impl Open {
     fn new(dir: &Path, opening: Opening) -> Open {
-        let options = Params::new()
-            .with("durability", opening.durability)
-            .and_then(|options| options.with("cache_bytes", opening.cache_bytes))
-            .and_then(|options| options.with("threads", opening.threads))
-            .unwrap();
-        let storage = Storage::open(dir, 0, &options).unwrap();
+        let storage = opening.open(dir);
         let embedding = |group: usize| {
             let rate = Params::new().with("gamma", 1.0).unwrap();
             let sgd = Arc::new(Optimizer::new("sgd", &rate, None).unwrap());
@@ -290,11 +285,7 @@ pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
 /// Looks at what is left, and lets the board go on from there. Returns how many calls on single
 /// groups it has.
 fn judge(dir: &Path, opening: Opening, end: End, board: &Board) -> Result<u64, Verdict> {
-    match end {
-        End::Signal(libc::SIGKILL) => {}
-        End::Hung => return Err(Verdict::Broken(HANG, "before it was killed".to_owned())),
-        end => return Err(Verdict::Broken(CRASH, format!("before it was killed: {end:?}"))),
-    }
+    was_killed(end)?;
     let found: Found = answer(in_child(patience(), || encode(&look(dir, opening))))?;
     let counts = check(&found, board).map_err(|why| Verdict::Broken(LOST, why))?;
     for (group, counts) in counts.iter().enumerate() {

@@ -12,9 +12,9 @@ use crate::judge::{answer, encode, patience};
 use crate::lanes::Lane;
 use crate::script::random;
 use crate::step_history::{DURABILITIES, Engine, Found, Opening, Reference};
-use crate::steps::{Kill, killed, new_dir, plan, smallest};
-use crate::system::{End, in_child, kill_self};
-use crate::tally::{CRASH, HANG, LOST, Verdict};
+use crate::steps::{Kill, at_each, judge, killed, new_dir, plan, smallest, was_killed};
+use crate::system::{in_child, kill_self};
+use crate::tally::{LOST, Verdict};
 
 /// The steps of a session that is killed at a call. A flush is among them.
 const STEPS: u64 = 30;
@@ -29,16 +29,8 @@ pub fn exhaustive(lane: &mut Lane) {
         if !lane.is_wanted(&format!("retries:{durability}")) {
             continue;
         }
-        for nth in lane.share() {
-            if lane.is_over() {
-                return;
-            }
-            let (verdict, fired) = at_call(lane, durability, plan(nth, 0));
-            lane.record(&verdict, &format!("--repeat {durability}:{nth}:0"));
-            if !fired {
-                break;
-            }
-        }
+        let name = |nth| format!("{durability}:{nth}:0");
+        at_each(lane, name, |lane, nth| at_call(lane, durability, plan(nth, 0)));
     }
 }
 
@@ -135,20 +127,7 @@ fn session(
         std::mem::forget(engine);
         kill_self()
     });
-    match end {
-        End::Signal(libc::SIGKILL) => {}
-        End::Hung => return Err(Verdict::Broken(HANG, "before it was killed".to_owned())),
-        end => return Err(Verdict::Broken(CRASH, format!("before it was killed: {end:?}"))),
-    }
+    was_killed(end)?;
     let next = known.max(first + board.acknowledged() as u64);
-    (known..next).for_each(|index| reference.make(seed, index));
-    let found: Found = answer(in_child(patience(), || encode(&Engine::open(dir, opening).read())))?;
-    let Err(why) = reference.compare(&found) else { return Ok(()) };
-    reference.make(seed, next);
-    reference.compare(&found).map_err(|why_not| {
-        let acknowledged = format!("{next} steps acknowledged");
-        Verdict::Broken(LOST, format!("{acknowledged}: {why}; with the one under way: {why_not}"))
-    })?;
-    lane.tally.note("steps under way that were whole");
-    Ok(())
+    judge(lane, dir, (opening, seed), reference, next).map(|_| ())
 }

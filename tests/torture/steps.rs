@@ -80,25 +80,30 @@ pub fn exhaustive(lane: &mut Lane) {
         if !lane.is_wanted(&format!("steps:{durability}")) {
             continue;
         }
-        for nth in lane.share() {
-            if lane.is_over() {
-                return;
-            }
-            let (verdict, fired) = at_call(lane, durability, plan(nth, 0));
-            lane.record(&verdict, &format!("--repeat {durability}:{nth}:0"));
-            if !fired {
-                break;
-            }
+        let name = |nth| format!("{durability}:{nth}:0");
+        at_each(lane, name, |lane, nth| at_call(lane, durability, plan(nth, 0)));
+        if kill_points::ARE_COMPILED_IN {
+            let name = |nth| format!("{durability}:point:{nth}");
+            at_each(lane, name, |lane, nth| at_point(lane, durability, nth));
         }
-        for nth in lane.share().take_while(|_| kill_points::ARE_COMPILED_IN) {
-            if lane.is_over() {
-                return;
-            }
-            let (verdict, fired) = at_point(lane, durability, nth);
-            lane.record(&verdict, &format!("--repeat {durability}:point:{nth}"));
-            if !fired {
-                break;
-            }
+    }
+}
+
+/// A session for each number of this lane, until one does not come that far: `at` says whether it
+/// did. `name` is what `repeat` takes.
+pub fn at_each(
+    lane: &mut Lane,
+    name: impl Fn(i64) -> String,
+    at: impl Fn(&mut Lane, i64) -> (Verdict, bool),
+) {
+    for nth in lane.share() {
+        if lane.is_over() {
+            return;
+        }
+        let (verdict, fired) = at(lane, nth);
+        lane.record(&verdict, &format!("--repeat {}", name(nth)));
+        if !fired {
+            return;
         }
     }
 }
@@ -124,8 +129,10 @@ pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
             _ => first..first + STEPS,
         };
         let end = session(lane, &dir, (opening, seed), (steps, None), kill);
-        let judged =
-            judge(lane, &dir, Opening::draw(&mut random, durability), end, &mut reference, seed);
+        let next = first + lane.board.acknowledged() as u64;
+        let opening_after = Opening::draw(&mut random, durability);
+        let judged = was_killed(end)
+            .and_then(|()| judge(lane, &dir, (opening_after, seed), &mut reference, next));
         match judged {
             Ok(steps) => first = steps,
             Err(Verdict::Broken(kind, what)) => {
@@ -182,7 +189,10 @@ fn once(
         Kill::Point(_) if lane.points.at() > 0 => kill_points::name(lane.points.at()),
         _ => "its end".to_owned(),
     };
-    match judge(lane, &dir, opening, end, &mut Reference::new(), seed) {
+    let next = lane.board.acknowledged() as u64;
+    let judged = was_killed(end)
+        .and_then(|()| judge(lane, &dir, (opening, seed), &mut Reference::new(), next));
+    match judged {
         Ok(_) => Verdict::Survived,
         Err(Verdict::Broken(kind, what)) => {
             Verdict::Broken(kind, format!("{durability}, killed at {at}: {what}"))
@@ -256,23 +266,25 @@ pub fn killed(
     end
 }
 
-/// Looks at what is left. Returns how many steps it has, of which the reference has made all.
-fn judge(
+/// What became of a process that should have been killed.
+pub fn was_killed(end: End) -> Result<(), Verdict> {
+    match end {
+        End::Signal(libc::SIGKILL) => Ok(()),
+        End::Hung => Err(Verdict::Broken(HANG, "before it was killed".to_owned())),
+        end => Err(Verdict::Broken(CRASH, format!("before it was killed: {end:?}"))),
+    }
+}
+
+/// Looks at what is left of `next` steps that returned, and of one that may have been under way.
+/// Returns how many steps it has, of which the reference has made all.
+pub fn judge(
     lane: &mut Lane,
     dir: &Path,
-    opening: Opening,
-    end: End,
+    (opening, seed): (Opening, u64),
     reference: &mut Reference,
-    seed: u64,
+    next: u64,
 ) -> Result<u64, Verdict> {
-    match end {
-        End::Signal(libc::SIGKILL) => {}
-        End::Hung => return Err(Verdict::Broken(HANG, "before it was killed".to_owned())),
-        end => return Err(Verdict::Broken(CRASH, format!("before it was killed: {end:?}"))),
-    }
-    let first = reference.steps();
-    let next = first + lane.board.acknowledged() as u64;
-    (first..next).for_each(|index| reference.make(seed, index));
+    (reference.steps()..next).for_each(|index| reference.make(seed, index));
     let found: Found = answer(in_child(patience(), || encode(&Engine::open(dir, opening).read())))?;
     let Err(why) = reference.compare(&found) else { return Ok(next) };
     reference.make(seed, next);
