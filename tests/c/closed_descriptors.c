@@ -10,17 +10,11 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "support/scratch.h"
 
 enum { KEYS = 4000, DIM = 8, ROUNDS = 8 };
 static int64_t keys[KEYS];
 static float gradients[KEYS * DIM];
-static char scratch[3000];
-
-static const char *in_scratch(const char *name) {
-  static char path[4096];
-  snprintf(path, sizeof path, "%s/%s", scratch, name);
-  return path;
-}
 
 /* Keeps CHECK's messages visible when descriptor 2 is closed. */
 static void keep_a_way_to_speak(void) {

@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "support/scratch.h"
 
 enum { KEYS = 1000, DIM = 2 };
 static int64_t keys[KEYS];
 static float gradients[KEYS * DIM];
-static char scratch[3000];
 static ino_t failing; /* the folder whose fsync fails */
 static int failures;
 
@@ -26,12 +26,6 @@ int fsync(int fd) {
     return -1;
   }
   return (int)syscall(SYS_fsync, fd);
-}
-
-static const char *in_scratch(const char *name) {
-  static char path[4096];
-  snprintf(path, sizeof path, "%s/%s", scratch, name);
-  return path;
 }
 
 static int entries(const char *folder) {

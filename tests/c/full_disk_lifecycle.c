@@ -18,22 +18,14 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "support/scratch.h"
 
 enum { DIM = 32, KEYS = 20000, DISK = 128 << 20 };
 
 static int64_t keys[KEYS];
 static float gradients[KEYS * DIM], weights[KEYS * DIM];
-static const char *scratch;
 static bool is_mounted;
 static int64_t steps;
-
-static const char *in_scratch(const char *name) {
-  static char paths[4][4096];
-  static int next;
-  char *path = paths[next++ % 4];
-  snprintf(path, 4096, "%s/%s", scratch, name);
-  return path;
-}
 
 /* Leaves this many bytes on the disk, or lets no file grow beyond them; 0 gives all of it back. */
 static void leave_room(size_t bytes) {
@@ -122,7 +114,7 @@ static void run(const char *folder) {
   uint64_t rows = 0;
   float weight[DIM];
   int round, before;
-  scratch = folder;
+  snprintf(scratch, sizeof scratch, "%s", folder);
   steps = 0;
   CHECK_OK(damo_params_set_float(gamma, "gamma", 0.5));
   CHECK_OK(damo_params_set_str(table, "format", "table"));

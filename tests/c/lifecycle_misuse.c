@@ -7,22 +7,14 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "support/scratch.h"
 
 enum { DIM = 2, KEYS = 20000 };
 static const damo_status INVALID = DAMO_STATUS_INVALID_ARGUMENT;
-static const char *scratch;
 static int64_t keys[KEYS];
 static float gradients[KEYS * DIM];
 static damo_storage *storage;
 static damo_embedding *embedding;
-
-static const char *in_scratch(const char *name) {
-  static char paths[4][4096];
-  static int next;
-  char *path = paths[next++ % 4];
-  snprintf(path, 4096, "%s/%s", scratch, name);
-  return path;
-}
 
 static bool exists(const char *path) {
   struct stat found;
@@ -263,7 +255,7 @@ int main(int argc, char **argv) {
   uint64_t rows = 0;
   int i;
   CHECK(argc == 2);
-  scratch = argv[1];
+  snprintf(scratch, sizeof scratch, "%s", argv[1]);
   for (i = 0; i < KEYS; i++) keys[i] = i;
   for (i = 0; i < KEYS * DIM; i++) gradients[i] = 1;
   storage = damo_storage_new(in_scratch("storage"), 0, NULL);

@@ -99,19 +99,11 @@ static void calls_are_made_once(void) {
 }
 
 int main(void) {
-  storage = damo_storage_new("storage", 0, NULL);
-  CHECK(storage != NULL);
-  one = open_group(storage, 0, ONE);
-  two = open_group(storage, 1, TWO);
-  step = damo_step_new(storage, NULL);
-  CHECK(step != NULL);
+  open_all();
   add_parts("sum");
   wrong_handles_and_pointers_are_refused();
   wrong_steps_are_refused();
   calls_are_made_once();
-  damo_embedding_free(one);
-  damo_embedding_free(two);
-  damo_step_free(step);
-  damo_storage_free(storage);
+  free_all();
   return 0;
 }

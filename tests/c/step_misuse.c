@@ -150,19 +150,11 @@ static void wrong_rows_are_refused(void) {
 }
 
 int main(void) {
-  storage = damo_storage_new("storage", 0, NULL);
-  CHECK(storage != NULL);
-  one = open_group(storage, 0, ONE);
-  two = open_group(storage, 1, TWO);
-  step = damo_step_new(storage, NULL);
-  CHECK(step != NULL);
+  open_all();
   wrong_handles_are_refused();
   wrong_embeddings_are_refused();
   wrong_keys_and_bags_are_refused();
   wrong_rows_are_refused();
-  damo_embedding_free(one);
-  damo_embedding_free(two);
-  damo_storage_free(storage);
-  damo_step_free(step);
+  free_all();
   return 0;
 }

@@ -209,28 +209,17 @@ static void looking_changes_nothing(void) {
   fill(1);
   CHECK_FAILS(damo_step_apply_gradients(step, parts(), 2), DAMO_STATUS_NOT_SUPPORTED,
               "damo_step_apply_gradients", "read_only");
-  damo_embedding_free(one);
-  damo_embedding_free(two);
-  damo_storage_free(storage);
-  damo_step_free(step);
+  free_all();
 }
 
 int main(void) {
-  storage = damo_storage_new("storage", 0, NULL);
-  CHECK(storage != NULL);
-  one = open_group(storage, 0, ONE);
-  two = open_group(storage, 1, TWO);
-  step = damo_step_new(storage, NULL);
-  CHECK(step != NULL);
+  open_all();
   wrong_gradients_change_nothing();
   wrong_gradients_are_skipped();
   an_optimizer_without_steps_is_refused();
   max_needs_a_lookup();
   a_step_in_use_is_busy();
-  damo_embedding_free(one);
-  damo_embedding_free(two);
-  damo_storage_free(storage);
-  damo_step_free(step);
+  free_all();
   looking_changes_nothing();
   return 0;
 }

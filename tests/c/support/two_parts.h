@@ -24,6 +24,22 @@ static damo_embedding *open_group(const damo_storage *of, uint32_t group, size_t
   return embedding;
 }
 
+static void open_all(void) {
+  storage = damo_storage_new("storage", 0, NULL);
+  CHECK(storage != NULL);
+  one = open_group(storage, 0, ONE);
+  two = open_group(storage, 1, TWO);
+  step = damo_step_new(storage, NULL);
+  CHECK(step != NULL);
+}
+
+static void free_all(void) {
+  damo_embedding_free(one);
+  damo_embedding_free(two);
+  damo_storage_free(storage);
+  damo_step_free(step);
+}
+
 static void add_parts(const char *pooling) {
   CHECK_OK(damo_step_clear(step));
   CHECK_OK(damo_step_add_keys(step, one, keys, KEYS));
