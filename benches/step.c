@@ -1,15 +1,17 @@
-/* A training step over 26 groups in three ways: with damo_step, with a lookup and an
-   apply_gradients for each group, and with both for one group that has all keys. adam, log-uniform
-   keys of 100,000 ids a group or more, all rows in memory.
+/* Times a training step over 26 groups in three ways: with damo_step, with a lookup and an
+   apply_gradients for each group, and with one of each for a group that has all keys. The optimizer
+   is adam. Keys are log-uniform over ROWS ids a group (100,000 if not given). All rows are in
+   memory.
 
        cc -O3 -march=native -Iinclude benches/step.c -o step -Ltarget/release -ldamo -lm
        ./step FOLDER checkpoint|process|power KEYS|mixed [THREADS [ROUNDS [SECONDS [ROWS]]]]
 
-   FOLDER must not exist yet. KEYS is how many each of the groups has, all of dim 16. With "mixed"
-   4,096 samples have 143,360 ids: 20 features one each, six 0 to 6 each. Those are pooled, two by
-   sum, two by mean, two by max. Dims are 4, 8, 16 and 32. The single calls are pooled by this
-   program, and there is no group that could have all keys. THREADS is the storage's option (0: as
-   installed). The three ways take turns, for SECONDS each. The figures are medians over ROUNDS. */
+   FOLDER must not exist yet. KEYS is the number of keys of each group in a step; all groups have
+   dim 16. With "mixed" a step has 4,096 samples with 143,360 ids. In 20 features a sample has one
+   id. In six it has a bag of 2 or 3 ids on average; two are pooled by sum, two by mean and two by
+   max. Dims are 4, 8, 16 and 32, so no group could have all keys, and the third way is left out.
+   For single calls this program pools the rows itself. THREADS is the storage's option threads (0:
+   its default). The ways take turns, for SECONDS each. The figures are medians over ROUNDS. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,7 +30,7 @@ typedef struct {
   const char *pooling; /* NULL: a row for each key */
   size_t dim, keys_len, rows, column;
   int64_t *keys[BATCHES], *offsets[BATCHES];
-  /* Of the single calls: a row for each key, and which key has a bag's maximum. */
+  /* For single calls: a row for each key, and which key has a bag's maximum. */
   float *floats, *gradients;
   uint32_t *largest;
 } feature;
@@ -81,7 +83,7 @@ static uint64_t next(void) {
 
 static double unit(void) { return (double)(next() >> 11) / 9007199254740992.0; }
 
-/* The keys of all batches. Bags have 0 to 2 * mean ids each, keys_len together. */
+/* Draws the keys of all batches. A bag has 0 to 2 * mean ids, and the last one all those left. */
 static void draw(feature *of, size_t number, size_t mean, double rows) {
   size_t batch, key, bag;
   of->rows = mean == 0 ? of->keys_len : SAMPLES;
@@ -135,7 +137,7 @@ static void open_features(const damo_storage *storage, size_t keys, double rows)
   damo_optimizer_free(adam);
 }
 
-/* One matrix for the outputs of all features, one for their gradients. */
+/* Makes one matrix for the outputs of all features, and one for their gradients. */
 static void make_outputs(void) {
   size_t number, at;
   outputs_len = features[0].rows * width;

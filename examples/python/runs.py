@@ -1,4 +1,4 @@
-"""A run of a trainer: its logs, its folder --out, its epochs, its plot, and its model served."""
+"""What the trainers share: reading logs, the folder --out, the epochs, the plot, and serving."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ def clear(folder: Path) -> None:
 
 
 def begin(options: argparse.Namespace, held_out: np.ndarray) -> None:
-    """Makes --out ready: empties it, or with --resume looks for a checkpoint there.
+    """Makes --out ready: removes what an earlier run has left, or with --resume keeps it.
 
-    held_out: the labels to test on.
+    Ends the program if --resume finds no checkpoint. held_out: the labels to test on. Prints a line
+    if all are the same.
     """
     if not 0 < held_out.mean() < 1:
         print("all held-out samples have the same label, so there is no AUC")
@@ -82,7 +83,7 @@ class Run:
         self._done = 0
         self.curve: list[dict[str, Any]] = []
         if options.resume:
-            # Rows and dense part are of one moment, whenever the run is killed.
+            # A checkpoint has rows and dense part of one moment, even if the run was killed.
             found = damo.torch.load_checkpoint(self._checkpoint, model, optimizer)
             self._done, self.curve = found["epoch"], found["curve"]
 
@@ -111,9 +112,9 @@ def serve(
     scores: Callable[[torch.nn.Module], np.ndarray],
     expected: np.ndarray,
 ) -> bool:
-    """Loads the model in folder as a server does, and returns whether its scores are expected.
+    """Loads the model in folder as a server does, and returns whether its scores are right.
 
-    rows: says how many there are.
+    rows: how many rows it has, in words, for the message. expected: the right scores.
     """
     served = damo.torch.load_for_serving(folder)
     is_equal = np.array_equal(scores(served), expected)

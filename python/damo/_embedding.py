@@ -84,8 +84,8 @@ class Embedding(EmbeddingReading, EmbeddingWriting):
     def step(self) -> int:
         """The group's global step: the number of apply_gradients calls so far, over all openings.
 
-        Calls that were skipped or were stored already do not count. It drives the scheduler, and
-        can be set.
+        Calls that were skipped or were stored already do not count. The step drives the scheduler,
+        and can be set.
         """
         return _c_api.read(
             ctypes.c_int64, lambda step: _c_api.damo_embedding_step(self._use(), step)

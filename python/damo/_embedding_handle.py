@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class EmbeddingHandle(Handle):
     """A damo_embedding of damo.h, which is open. damo.Embedding is built on it.
 
-    name_or_group and what follows: as for Storage.embedding. duplicates None is "sequential".
+    name_or_group and all after it: as for Storage.embedding. duplicates None is "sequential".
     """
 
     def __init__(

@@ -48,8 +48,8 @@ class EmbeddingReading(EmbeddingHandle):
         """The weights of keys: float32 of shape keys.shape + (dim,).
 
         A key without a row gets one, with the initializer's weights. With a filter, only keys that
-        it has counted often enough do; others read as the weights that they would get. With
-        read_only none does.
+        it has counted often enough get a row; others read as the weights that they would get. With
+        read_only no key gets a row.
 
         occurrences: integers of the shape of keys, 1 or more each: how often each key occurs. Give
         them if keys were made distinct, as keys_partition does. A filter and the statistics then

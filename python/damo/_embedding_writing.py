@@ -30,7 +30,7 @@ class EmbeddingWriting(EmbeddingHandle):
         gradients: contiguous float32 of shape keys.shape + (dim,).
         once: (client, sequence), two numbers from 0 to 2**64 - 1, for a caller that sends a call
         again until it has an answer. client is the caller's own number, and sequence rises over all
-        of its calls. A call is not made if it is stored, or a later one of its client.
+        of its calls. A call is not made if it, or a later one of its client, is stored.
         expected_step: with once, the step that the group must have before the call. None: any.
 
         With once it returns whether the call was made now: False if it is stored, or was skipped.
@@ -72,9 +72,9 @@ class EmbeddingWriting(EmbeddingHandle):
     def insert(self, keys: Any, weights: Any) -> None:
         """Stores weights as fresh rows, for pretrained tables. Rows that exist are replaced.
 
-        weights: contiguous float32 of shape keys.shape + (dim,). Of a key that is given twice the
-        last one counts. The optimizer's state begins anew: insert_records stores it, too. Raises
-        ValueError for weights that are NaN or infinite, and for the padding key.
+        weights: contiguous float32 of shape keys.shape + (dim,). If a key is given twice, its
+        last weights count. The optimizer's state begins anew; insert_records stores the state, too.
+        Raises ValueError for weights that are NaN or infinite, and for the padding key.
         """
         numbers = _arrays.keys(keys)
         weights = _tensors.floats(weights, "weights")

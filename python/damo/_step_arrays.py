@@ -20,7 +20,7 @@ def rows_of(
 ) -> tuple[list[Rows], list[Any]]:
     """The memory of each feature's rows in a dict of arrays, or in a matrix of all.
 
-    Also returns the arrays that have the memory: keep them until the end of the call.
+    Also returns the arrays that own this memory. Keep them until the end of the call.
     """
     if isinstance(arrays, Mapping):
         check_names(arrays, what, features)

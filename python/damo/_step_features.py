@@ -208,7 +208,7 @@ def in_words(error: Error, features: Sequence[Feature] = ()) -> str:
 
 @contextmanager
 def naming(feature: Feature) -> Iterator[None]:
-    """A context whose errors of the library also have the feature's name."""
+    """A context in which errors of the library also name the feature."""
     try:
         yield
     except Error as error:
@@ -217,7 +217,7 @@ def naming(feature: Feature) -> Iterator[None]:
 
 @contextmanager
 def naming_parts(features: Sequence[Feature]) -> Iterator[None]:
-    """A context whose errors of the library name features in place of the numbers of parts."""
+    """A context in which errors of the library name features, not the numbers of parts."""
     try:
         yield
     except Error as error:

@@ -28,7 +28,7 @@ def replace(
 ) -> list[Shape]:
     """Replaces all parts of a step by those of features. Returns the shapes of their keys or bags.
 
-    given: keys, or keys and offsets, by the names of features. occurrences: None, or a dict.
+    given: the keys, or keys and offsets, of each feature by its name. occurrences: None, or a dict.
     """
     check_names(given, "features", features)
     counted = checked_occurrences(occurrences, features)

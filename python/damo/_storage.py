@@ -1,6 +1,6 @@
 """Storage: a directory with rows, optimizer state, groups and steps.
 
-Here are its embeddings, its steps and its rows. StorageHandle opens and closes it. Its dumps,
+This file has its embeddings, its steps and its rows. StorageHandle opens and closes it. Its dumps,
 checkpoints, imports and statistics have a file each: _storage_dump and so on.
 """
 

@@ -49,8 +49,8 @@ class StorageDump(StorageHandle):
         expire_days: leaves out rows that were not updated for so many days.
         min_count: leaves out rows that were updated fewer times.
         value_type: of a table: "float32" (the default), "float16" or "int8".
-        since: makes a table an increment to an earlier dump, whose number it is; damo.merge adds
-        it.
+        since: the number of an earlier dump. The table is then an increment to it, and damo.merge
+        adds it.
         header_groups: of a classic dump: the number of groups that its header has place for (256).
         progress: called from time to time as progress(rows, rows_estimate), with the rows done and
         an estimate of all. Returning False ends the dump with damo.CancelledError, and an exception

@@ -34,7 +34,7 @@ def _seconds(ttl: SupportsIndex | datetime.timedelta) -> int:
 class StorageHandle(Handle):
     """A damo_storage of damo.h, which is open. damo.Storage is built on it.
 
-    path, ttl: as for damo.Storage. options: its others, by name.
+    path, ttl: as for damo.Storage. options: the other options of damo.Storage, by name.
     """
 
     def __init__(

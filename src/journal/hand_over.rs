@@ -1,4 +1,4 @@
-//! Hands calls over that were read back, unless their rows are on disk already.
+//! Hands over the calls that were read back, unless their rows are on disk already.
 
 use super::entry::{CallKind, Head, ReadHead};
 use super::position::Position;
@@ -8,7 +8,7 @@ use super::token::Token;
 use crate::error::Result;
 use crate::seqno::Seqno;
 
-/// The receiver of the entries.
+/// The receiver of a journal's entries.
 pub(crate) trait Replay {
     /// A configuration that later entries of this segment refer to.
     fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()>;
@@ -22,7 +22,7 @@ pub(crate) trait Replay {
     /// A new segment begins; the configurations of the one before no longer apply.
     fn segment(&mut self);
 
-    /// The latest call of this group, which was made at `time`, was a client's.
+    /// The call of this group that was handed over last was a client's. It was made at `time`.
     fn once(&mut self, _seqno: Seqno, _group: u16, _token: Token, _time: u64) {}
 
     /// A group forgets a client.

@@ -1,4 +1,4 @@
-//! Where a journal is being read: which defects are no damage there, and how damage is reported.
+//! A position in a journal that is read: which defects are no damage there, and how errors name it.
 
 use std::path::Path;
 

@@ -14,7 +14,8 @@ use super::lookups::Lookups;
 use super::sst::{Bounds, OpenFile, Passing, SstLookup, SstRows};
 use crate::files::regular;
 
-/// An open file, of which only the head was read; or what becomes of it. None when it is gone.
+/// An open file of which only the head was read. The error says what becomes of a file that was not
+/// opened; None when it is gone.
 type Head = Result<(SstRows, Passing), Option<Use>>;
 
 /// Open files, and the bytes of memory that they take.
@@ -37,15 +38,17 @@ pub(super) struct Admission<'a> {
     lookups: &'a Lookups,
     /// What the previous list says about files that are listed again.
     known: HashMap<PathBuf, (Bounds, Use)>,
-    /// Files that are open, and of which no filter was read yet.
+    /// The heads that were read of files that are not added yet.
     heads: HashMap<PathBuf, Head>,
     files: Vec<Leveled>,
     /// How many of these files are open, and the bytes of memory that they take.
     open: usize,
     bytes: usize,
-    /// Files that only the previous list has, those that both lists have, and newly opened ones.
+    /// Files that only the previous list has.
     gone: Held,
+    /// Files that both lists have.
     kept: Held,
+    /// Files that were opened for this list.
     new: Held,
     /// A file had no room.
     is_full: bool,
@@ -85,7 +88,8 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// Bytes of the files that will have no room, by what files say of themselves. Reads no filter.
+    /// About the bytes of the files that will have no room. Files' heads say how much memory they
+    /// take, so it reads no filter.
     pub(super) fn will_leave(&mut self, listed: &[Leveled]) -> u64 {
         let (mut open, mut bytes, mut left) = (0, 0_usize, 0);
         for file in listed {
@@ -190,8 +194,8 @@ impl<'a> Admission<'a> {
         open_head(file)
     }
 
-    /// Closes what only the previous list has, since all together would take too much memory, or
-    /// too many descriptors. Readers ask RocksDB until the list is made.
+    /// Closes the files that only the previous list has. Call it when both lists together would
+    /// take too much memory or too many descriptors. Loads ask RocksDB until the new list is made.
     fn close_gone(&mut self) {
         if self.gone.files > 0 {
             let files = self.lookups.known.lock().files.take();
@@ -214,7 +218,8 @@ fn open_head(file: &Leveled) -> Head {
     Ok((rows, passing))
 }
 
-/// What becomes of a file that is refused: if it is not known to be damaged, it is tried again.
+/// What becomes of a file that was refused. The next list tries it again if the disk or the memory
+/// has failed.
 fn refused(passing: &Passing) -> Use {
     if passing.is_noted() { Use::Unopened } else { Use::Refused }
 }

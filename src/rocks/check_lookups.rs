@@ -1,17 +1,20 @@
 //! Compares each read without RocksDB with RocksDB's own answer: the feature `check-index`, for
 //! tests.
 //!
-//! Both have to be the same, but for what a merge has dropped. The list of files that a read uses
-//! may be from before a merge, and RocksDB is always asked after the files. So the files may have a
-//! row or a tombstone where RocksDB has nothing, and never the other way round. Merges note
-//! what they drop (`dropped`), so that nothing else is taken for that.
+//! The two answers must be equal, except for what a merge has dropped. The list of files that a
+//! read uses may be from before a merge, and RocksDB is always asked after the files. So the files
+//! may have a row or a tombstone where RocksDB has nothing, and never the other way round. Merges
+//! note what they drop (`dropped`). Only what they have noted may differ.
 //!
-//! No write comes between the two answers. A load asks for keys that are not resident, with the
-//! group's `load` locked (`engine/rows/load.rs`). What brings a key into memory holds that lock,
-//! but for rows of a group that is complete in memory, and such a group is not read. Write-back
-//! writes resident rows only, and a row leaves memory after `Rocks::ingest` has counted its file. A
-//! clear waits for the same lock. Then the group is complete until its deletion is on disk and
-//! counted.
+//! No write comes between the two answers:
+//!
+//! - A load asks for keys that are not resident, and holds the group's lock `load`
+//!   (`engine/rows/load.rs`). No key comes into memory without that lock, except in a group that is
+//!   complete in memory. Nobody reads such a group from disk.
+//! - Write-back writes resident rows only. A row leaves memory only after `Rocks::ingest` has
+//!   counted its file.
+//! - A clear waits for the same lock. After it the group is complete until its deletion is on disk
+//!   and counted.
 
 use super::Rocks;
 use super::key;
@@ -24,7 +27,7 @@ impl Rocks {
     /// Checks what was read from `files` for ascending keys of a group.
     ///
     /// # Errors
-    /// `PANIC` for another answer than RocksDB's, if no merge explains it.
+    /// `PANIC` if RocksDB's answer differs, and no merge explains that.
     pub(super) fn check_read(
         &self,
         files: &LookupFiles,
@@ -33,7 +36,7 @@ impl Rocks {
         keys: &[i64],
         row_len: usize,
     ) -> Result<()> {
-        // RocksDB also reads blocks that lookups do not need. Its errors are not compared.
+        // RocksDB also reads blocks that lookups do not need, so an error of it is no difference.
         let Ok(asked) = read_rows_of(self, None, group, keys, row_len) else { return Ok(()) };
         let is_wrong = |index: &usize| {
             let (found, key) = (read.found[*index], key::encode(group, keys[*index]));
@@ -42,7 +45,7 @@ impl Rocks {
             !was_dropped && !read.is_same(&asked, *index, row_len)
         };
         let Some(index) = (0..keys.len()).find(is_wrong) else { return Ok(()) };
-        // Whether the answers are the same once more tells a wrong list from a race.
+        // Read again, a wrong list gives the same answer. After a race the answer may differ.
         let again = |files| match read_rows_of(self, files, group, &keys[index..=index], row_len) {
             Ok(rows) => format!("{:?}", rows.found[0]),
             Err(error) => error.to_string(),

@@ -1,4 +1,4 @@
-//! What merges have dropped: with the feature `check-index`.
+//! What merges have dropped. Only the feature `check-index` notes it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::locks::Mutex;
 pub(super) struct Dropped(Arc<Mutex<HashMap<[u8; KEY_LEN], Vec<Found>>>>);
 
 impl Dropped {
-    /// Notes what a merge is about to do with a row.
+    /// Notes what a merge is about to drop: `fate` is what becomes of `value`.
     pub(super) fn note(&self, key: &[u8], value: &[u8], fate: Fate) {
         let (Ok(key), Ok(stored)) = (key.try_into(), row::parse(value)) else { return };
-        // Nobody finds the tombstone of an expired row.
+        // A read finds nothing where an expired row's tombstone is, also before a merge drops it.
         if fate == Fate::Stay || matches!(stored, Stored::Expired { .. }) {
             return;
         }

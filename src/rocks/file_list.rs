@@ -28,7 +28,7 @@ const FEW: usize = if cfg!(feature = "check-index") { 1 } else { 1024 };
 /// What came of making a list.
 enum Listed {
     Files(LookupFiles),
-    /// RocksDB has to be asked until the next change. Open files are kept that are still there.
+    /// RocksDB has to be asked until the next change. Open files that still exist are kept.
     NotNow,
     /// Most files have no room in memory.
     TooLarge(u64),
@@ -79,8 +79,9 @@ impl Rocks {
         self.renew_if(Lookups::is_behind);
     }
 
-    /// Makes the list anew if it is old and nobody has read rows for a while. So files are closed
-    /// that a merge has deleted, and the next load waits for none to be opened. Reads filters.
+    /// Makes the list anew if it has been old for a while, as when nobody reads rows. That closes
+    /// the files that a merge has deleted. It opens new ones and reads their filters, so that the
+    /// next load does not have to.
     pub(crate) fn renew_unused_lookups(&self) {
         self.renew_if(Lookups::is_left_old);
     }
@@ -96,7 +97,7 @@ impl Rocks {
     }
 
     /// Makes the list, which has seen `changes` changes. `listing` is locked. After a panic RocksDB
-    /// is asked until the next change: loads and write-back need no list, and go on.
+    /// is asked until the next change. So loads and write-back go on without a list.
     fn list_again(&self, changes: u64) {
         let lookups = &self.lookups;
         let merges = lookups.merges.load(Ordering::Acquire);
@@ -123,7 +124,7 @@ impl Rocks {
         self.note_lookup_bytes(bytes, cache_bytes);
         let known = Known { changes, merges, files, is_kept_only, old_since: None };
         let before = std::mem::replace(&mut *lookups.known.lock(), known);
-        // Without the lock, since the system may take long to close deleted files.
+        // The lock is released by now: the system may take long to close deleted files.
         drop(before);
     }
 

@@ -70,12 +70,13 @@ pub(super) fn in_order(mut files: Vec<Leveled>) -> Option<Vec<Leveled>> {
     files.windows(2).all(are_in_order).then_some(files)
 }
 
-/// What a read of files leaves, and what it took.
+/// What a read of files leaves to RocksDB, and what it cost.
 pub(super) struct Rest {
     /// The positions of the keys for which RocksDB has to be asked, in ascending order.
     pub(super) refused: Vec<usize>,
-    /// How many blocks were read, and how long that took.
+    /// How many blocks were read.
     pub(super) reads: usize,
+    /// How long these reads took.
     pub(super) took: Duration,
 }
 
@@ -104,7 +105,7 @@ impl LookupFiles {
         self.files.iter().all(|one| matches!(one.state, Use::Open(_)))
     }
 
-    /// Those files that a merge has not deleted.
+    /// The list without the files that a merge has deleted.
     pub(super) fn without_deleted(&self) -> LookupFiles {
         let is_there = |one: &&Leveled| one.path.exists();
         LookupFiles::new(self.files.iter().filter(is_there).cloned().collect())

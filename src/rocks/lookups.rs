@@ -16,14 +16,14 @@ use rustix::process::{Resource, getrlimit};
 use super::lookup_files::LookupFiles;
 use crate::locks::Mutex;
 
-/// The most files that a list has open. Most have 256 MiB.
+/// The most files that a list has open. Most files have 256 MiB.
 const MOST_FILES: usize = 512;
 /// A part of the descriptors that the process may have.
 const FILES_PART: u64 = 8;
-/// How long files stay open that a merge has deleted, when nobody reads.
+/// How long files that a merge has deleted stay open when nobody reads.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many descriptors lookups may have, those of an old list and a new one together.
+/// How many descriptors an old list and a new one may have together.
 fn most_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit / FILES_PART).unwrap_or(usize::MAX)
@@ -47,15 +47,16 @@ pub(super) struct Lookups {
     pub(super) has_changed: AtomicBool,
     /// Bytes that fences and filters may take.
     pub(super) room: usize,
-    /// How many files a list has open at most, and two lists together.
+    /// How many files a list may have open.
     pub(super) most_files: usize,
+    /// How many files an old list and a new one may have open together.
     pub(super) most_descriptors: usize,
     /// The size of all files when less than half of it had room.
     pub(super) too_large: AtomicU64,
-    /// Has the next lists panic.
+    /// Makes the next lists panic.
     #[cfg(test)]
     pub(super) panics: AtomicBool,
-    /// How many files' filters were read.
+    /// How many filters were read.
     #[cfg(test)]
     pub(super) filters_read: AtomicUsize,
 }
@@ -143,8 +144,8 @@ impl Lookups {
         is_used && known.merges != self.merges.load(Ordering::Acquire)
     }
 
-    /// Whether the list has been old for a while, so that nobody has read rows: files that a merge
-    /// has deleted take space on the disk.
+    /// Whether the list has been old for a while: nobody has read rows meanwhile, or none could be
+    /// made. Files in it that a merge has deleted still take space on the disk.
     pub(super) fn is_left_old(&self) -> bool {
         let mut known = self.known.lock();
         let is_old = known.is_kept_only

@@ -226,8 +226,8 @@ impl Rocks {
             + self.lookup_bytes())
     }
 
-    /// As [`Rocks::metadata_bytes`], if other files are read than at the last call. None also when
-    /// RocksDB does not tell a property; the next call asks again.
+    /// [`Rocks::metadata_bytes`] if lookups read other files than at the last call, otherwise None.
+    /// None also when RocksDB does not tell a property: the next call asks again.
     pub(crate) fn changed_metadata_bytes(&self) -> Option<u64> {
         let changed = &self.lookups.has_changed;
         if !changed.load(Ordering::Relaxed) || !changed.swap(false, Ordering::Relaxed) {

@@ -16,9 +16,10 @@ pub(super) struct ReadRows {
     pub(crate) floats: Vec<f32>,
     /// How many keys RocksDB was asked for.
     asked: usize,
-    /// Blocks that were read, and keys that RocksDB was asked for.
+    /// How many blocks were read, plus how many keys RocksDB was asked for. Keys that filters rule
+    /// out do not count.
     pub(super) reads: usize,
-    /// How long these took. Keys that filters rule out are not among them.
+    /// How long these reads took.
     pub(super) took: Duration,
 }
 

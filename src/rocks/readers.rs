@@ -25,7 +25,7 @@ use crate::threads;
 /// more, so that a large batch does not wait for its slowest part.
 const MIN_PART: usize = 8;
 const MAX_PART: usize = 128;
-/// Reads of so few nanoseconds a block hardly ever wait for the disk.
+/// Reads that take no more nanoseconds a block than this hardly ever wait for the disk.
 const QUICK: u64 = 5_000;
 /// A slower part counts as this slow, so that one does not count for long.
 const SLOWEST: u64 = 200_000;
@@ -45,7 +45,7 @@ struct Queue {
 struct Shared {
     queue: Mutex<Queue>,
     ready: Condvar,
-    /// Nanoseconds of a block that is read, over the latest parts.
+    /// Nanoseconds that a read takes, on average over the latest parts.
     pace: AtomicU64,
 }
 
@@ -185,7 +185,7 @@ impl Shared {
         Shared { queue: Mutex::default(), ready: Condvar::new(), pace }
     }
 
-    /// Notes how long so many reads of a part took. A part without any says nothing of the disk.
+    /// Notes how long the reads of a part took. A part without reads says nothing about the disk.
     fn note(&self, took: Duration, reads: usize) {
         if reads == 0 {
             return;

@@ -7,7 +7,7 @@
 enum { KEYS = 300, DIM = 2, FLOATS = KEYS * DIM };
 
 static int64_t keys[KEYS], positions[KEYS];
-/* One more, for a length that is too large: another buffer behind it would overlap. */
+/* One call gives a length of FLOATS + 1. The extra float keeps it out of the buffer behind. */
 static float weights[FLOATS + 1], now[FLOATS];
 static size_t changed;
 

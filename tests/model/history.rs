@@ -65,7 +65,7 @@ pub enum Action {
     Compact,
 }
 
-/// What is begun beside the calls of a history: keys of a group, at one of its embeddings.
+/// A lookup or a pin beside the calls of a history: keys of a group, at one of its embeddings.
 pub struct Aside {
     pub group: usize,
     pub face: usize,
@@ -73,7 +73,7 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// Draws one in one of four calls, with a number of keys that is in one of three ranges.
+    /// Draws one, or three times in four None. The number of keys is in one of the ranges `counts`.
     pub fn draw(random: &mut ChaCha8Rng, counts: [Range<usize>; 3]) -> Option<Aside> {
         if random.random_range(0..4) != 0 {
             return None;

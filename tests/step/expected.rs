@@ -1,4 +1,4 @@
-//! Calls that are made once, and reads, at the step that their caller expects.
+//! Reads, and calls that are made once, at the step that their caller expects.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -46,7 +46,7 @@ fn a_call_is_made_at_the_expected_step_only() {
     assert_eq!(error.message(), words);
     assert!(content(&storage) == before && clients(&storage).is_empty());
     assert!(apply_once(&mut step, call(1, 1), &[Some(0), Some(5), None]).unwrap());
-    // What is stored is not compared.
+    // The step is not compared for a call that is stored.
     assert!(!apply_once(&mut step, call(1, 1), &[Some(0), Some(5), None]).unwrap());
     assert!(!single(Some(77)).unwrap());
 }
@@ -89,7 +89,7 @@ fn lists_that_do_not_fit_are_refused() {
     let error = failure(lookup_at(&mut step, &[None]), Status::InvalidArgument);
     assert!(error.message().contains("parts_len is 1 and the step has 4 parts"), "{error}");
     assert!(apply_once(&mut step, call(1, 1), &[None, Some(0), None, Some(0)]).unwrap());
-    // A number that some groups have is another call's.
+    // A sequence that some groups have stored is another call's.
     all[0].apply_gradients_once(call(1, 4), None, &[1], &[1.0; 4]).unwrap();
     let before = content(&storage);
     let error = failure(apply_once(&mut step, call(1, 3), &[]), Status::InvalidArgument);

@@ -20,7 +20,7 @@ use crate::tally::{LOST, Verdict};
 const STEPS: u64 = 30;
 /// So many steps are sent again by a process that follows a killed one.
 const SENT_AGAIN: u64 = 3;
-/// It has all rows.
+/// Room for all rows.
 const LARGE_CACHE: i64 = 16 << 20;
 
 /// Every call of a session, once.
@@ -74,7 +74,7 @@ fn run(lane: &mut Lane, seed: u64, kills: &[(Opening, Kill)]) -> Verdict {
         }
     }
     lane.control.disarm();
-    // A small cache would make hundreds of rounds of these steps.
+    // With a small cache these steps would wait for hundreds of write-back rounds.
     let opening = Opening { cache_bytes: LARGE_CACHE, ..kills[0].0 };
     let steps = reference.steps().max(STEPS);
     let all = || {

@@ -89,8 +89,8 @@ pub fn exhaustive(lane: &mut Lane) {
     }
 }
 
-/// A session for each number of this lane, until one does not come that far: `at` says whether it
-/// did. `name` is what `repeat` takes.
+/// Runs a session for each number of this lane, until one ends before its number comes. `at` says
+/// whether it came. `name` gives what `--repeat` takes.
 pub fn at_each(
     lane: &mut Lane,
     name: impl Fn(i64) -> String,
@@ -266,7 +266,7 @@ pub fn killed(
     end
 }
 
-/// What became of a process that should have been killed.
+/// Fails unless the process was killed: then it hung, or it crashed.
 pub fn was_killed(end: End) -> Result<(), Verdict> {
     match end {
         End::Signal(libc::SIGKILL) => Ok(()),
@@ -275,8 +275,8 @@ pub fn was_killed(end: End) -> Result<(), Verdict> {
     }
 }
 
-/// Looks at what is left of `next` steps that returned, and of one that may have been under way.
-/// Returns how many steps it has, of which the reference has made all.
+/// Compares what is left with the reference: `next` steps returned, and one more may have been
+/// under way. Returns how many steps are left. The reference has made the same ones.
 pub fn judge(
     lane: &mut Lane,
     dir: &Path,

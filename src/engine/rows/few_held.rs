@@ -20,7 +20,7 @@ pub(super) type Rows<'g, const N: usize> = [Option<Row<'g>>; N];
 /// Calls of no more keys than these have smaller lists of rows, which have to be cleared.
 pub(super) const FEWER: usize = 8;
 pub(super) const SOME: usize = 64;
-/// How often a call holds its rows and finds one that is pinned, before it takes turns.
+/// How often a call tries, if one of its rows is pinned each time, before it takes turns.
 const ATTEMPTS: usize = 3;
 
 /// What became of a call.
@@ -32,7 +32,8 @@ pub(super) enum Tried {
     Lacking,
 }
 
-/// Tries a call beside others. False if it has to take turns instead: nothing has changed then.
+/// Makes a call beside others, if possible. False if it has to take turns instead: nothing has
+/// changed then.
 ///
 /// # Errors
 /// Those of `attempt`.

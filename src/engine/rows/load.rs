@@ -248,7 +248,7 @@ impl OpenGroup {
         }
         let rocks = engine.rocks()?;
         let batch = engine.readers.read(&rocks, self.group.id(), &wanted_keys, self.row_len)?;
-        // The rows are read. Without this number the budget stays as it was, until the next load.
+        // None is no failure: the rows are read, and the budget stays as it is for now.
         if let Some(bytes) = rocks.changed_metadata_bytes() {
             engine.budget.lend(bytes);
         }

@@ -82,8 +82,9 @@ impl Engine {
         }
     }
 
-    /// Closes files that nobody needs. After a merge that nobody has read since, it also opens the
-    /// new ones, and reads their filters.
+    /// Renews the list of files that loads read if it has been old for a while, as when nobody
+    /// reads. That closes files that a merge has deleted, opens new ones and reads their filters.
+    /// Then tells the budget what memory they take.
     fn tidy(&self) {
         let Ok(_call) = Call::begin() else { return };
         // Whoever has it locked closes the database, or opens it anew.

@@ -76,8 +76,8 @@ struct State {
 
 impl Signal {
     /// Waits until a round is asked for or `needed`, and begins it. Returns its scope, and whether
-    /// somebody has asked; None when the storage closes. `tidy` is called now and then while nobody
-    /// waits for the writer, and without a lock.
+    /// somebody has asked; None when the storage closes. Until then it calls `tidy` now and then,
+    /// without a lock, while nobody has asked for a round.
     pub(crate) fn next(
         &self,
         needed: impl Fn() -> Option<Scope>,

@@ -410,7 +410,7 @@ fn files_that_are_still_there_stay_open_while_rocksdb_is_asked() {
         assert!(Arc::ptr_eq(before, after));
     }
     drop((before, known));
-    // Files that a merge has deleted do not.
+    // Files that a merge has deleted are closed.
     database.clear(3);
     database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
     database.clear(3);
@@ -426,7 +426,7 @@ fn rocksdb_is_asked_after_a_panic_until_the_next_change() {
     assert!(files(&database).is_some());
     let panics = |on: bool| database.rocks.lookups.panics.store(on, Ordering::Relaxed);
     panics(true);
-    // The file counts as taken over.
+    // RocksDB takes over the file all the same.
     database.add(&rows(&mut random, 1, 100, &[75]));
     assert!(files(&database).is_none());
     assert_eq!(database.rocks.lookup_bytes(), 0);
@@ -434,7 +434,7 @@ fn rocksdb_is_asked_after_a_panic_until_the_next_change() {
     assert!(files(&database).is_none(), "nothing has changed");
     database.add(&rows(&mut random, 1, 100, &[75]));
     let known = files(&database).unwrap();
-    // So does a merge.
+    // A merge also has the list made anew.
     database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
     panics(true);
     assert!(database.rocks.lookups.is_behind());

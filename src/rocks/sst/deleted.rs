@@ -1,11 +1,11 @@
-//! Deletions of ranges, looked up by key: a clear makes one for each group, and they may be many.
+//! Deletions of ranges, found by key. Each clear of a group makes one, so there may be many.
 
 use std::collections::BTreeMap;
 
 use super::rows::Version;
 use crate::rocks::key::Ordinal;
 
-/// A deletion of all rows from `start` up to `end`, without `end`, that are older.
+/// A deletion of all older rows from `start` up to `end`, without `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::rocks) struct DeletedRange {
     pub(in crate::rocks) start: Ordinal,
@@ -16,8 +16,9 @@ pub(in crate::rocks) struct DeletedRange {
 /// Deletions of ranges, which may overlap.
 #[derive(Default)]
 pub(in crate::rocks) struct DeletedRanges {
-    /// Ascending. From each key on, up to the next one, rows are deleted that are older than the
-    /// number: the latest of the deletions there. 0 where there is none.
+    /// Keys in ascending order, each with a sequence number. A piece goes from its key up to the
+    /// next one. Rows there that are older than the number are deleted. The number is that of the
+    /// latest deletion there, or 0.
     pieces: Vec<(Ordinal, u64)>,
 }
 
@@ -30,7 +31,7 @@ impl DeletedRanges {
         }
         ends.sort_unstable();
         let mut pieces: Vec<(Ordinal, u64)> = Vec::new();
-        // How many deletions with each number have begun and not ended.
+        // How many deletions with each sequence number have begun and not ended.
         let mut begun: BTreeMap<u64, isize> = BTreeMap::new();
         for (key, seqno, begins) in ends {
             let count = begun.entry(seqno).or_default();
@@ -48,13 +49,13 @@ impl DeletedRanges {
         DeletedRanges { pieces }
     }
 
-    /// Whether there is none.
+    /// Whether there are no deletions.
     #[cfg(test)]
     pub(in crate::rocks) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
-    /// Whether a later deletion of a range has deleted a row.
+    /// Whether a later deletion of a range has deleted this row.
     pub(in crate::rocks) fn has(&self, entry: Version) -> bool {
         let after = self.pieces.partition_point(|(start, _)| *start <= entry.key);
         after > 0 && self.pieces[after - 1].1 > entry.seqno()

@@ -30,7 +30,7 @@ pub(in crate::rocks) struct FoundRow {
     value: Range<usize>,
     /// How many blocks were read.
     reads: usize,
-    /// Why a block had no memory.
+    /// The error of a block that got no memory.
     without_memory: Option<Error>,
 }
 
@@ -46,7 +46,8 @@ impl FoundRow {
         self.reads
     }
 
-    /// The error of a block that was refused for want of memory: RocksDB would end the process.
+    /// Fails if a block got no memory. Then RocksDB must not be asked: without memory it ends the
+    /// process.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.

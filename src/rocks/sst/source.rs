@@ -23,11 +23,11 @@ pub(crate) trait Source: Send + Sync {
     /// The system's; `UnexpectedEof` beyond the end.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
 
-    /// Notes a failure that says nothing about the file: it may not happen again.
+    /// Notes a failure that may pass, and says nothing about the file's content.
     fn note_passing(&self) {}
 }
 
-/// Whether the disk or the memory has failed, so that a file is not known to be damaged.
+/// Whether a read has failed, or memory was refused. Then the file is not known to be damaged.
 #[derive(Clone, Default)]
 pub(in crate::rocks) struct Passing(Arc<AtomicBool>);
 
@@ -57,7 +57,7 @@ impl OpenFile {
         Ok(OpenFile { file, len, passing: Passing::default() })
     }
 
-    /// What tells of failures of this file, also after it was handed on.
+    /// Tells whether reads of this file have failed, also after the file was handed on.
     pub(in crate::rocks) fn passing(&self) -> Passing {
         self.passing.clone()
     }

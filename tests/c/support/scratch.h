@@ -6,7 +6,7 @@
 
 static char scratch[3000];
 
-/* A path in the folder. It is good until three more were asked for. */
+/* A path in the folder. It stays valid while up to three more are asked for. */
 static const char *in_scratch(const char *name) {
   static char paths[4][4096];
   static int next;

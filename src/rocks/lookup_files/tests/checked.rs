@@ -1,4 +1,4 @@
-//! The check of reads finds wrong lists of files, and lets merges pass.
+//! The check of reads finds wrong lists of files, and accepts what merges have dropped.
 
 use super::*;
 use crate::rocks::fate::Fate;
@@ -8,8 +8,10 @@ use crate::seqno::Seqno;
 
 const ROW_LEN: usize = 3;
 const GROUP: u16 = 1;
-/// Merges drop older rows and tombstones. In place of rows before the first time nothing is left.
+/// Merges leave nothing of rows from before this time.
 const GONE: u64 = 500;
+/// Merges put a tombstone in the place of later rows from before this time. They drop tombstones of
+/// deleted rows from before it.
 const EXPIRED: u64 = 1000;
 
 type Files = BTreeMap<(u16, i64), Option<Vec<u8>>>;
@@ -44,7 +46,7 @@ fn tombstones_at(time: u64, keys: impl Iterator<Item = i64>) -> Files {
     keys.map(tombstone).collect()
 }
 
-/// Reads all keys of the tests, and has the check compare them. Its error is a bug.
+/// Reads all keys of the tests, and has the check compare them. Returns the message of its error.
 fn check(database: &Database, files: &LookupFiles) -> std::result::Result<(), String> {
     let keys: Vec<i64> = (0..300).collect();
     let read = read_part(&database.rocks, Some(files), GROUP, &keys, ROW_LEN);
@@ -60,7 +62,7 @@ fn list(files: &LookupFiles, change: impl Fn(&mut Vec<Leveled>)) -> LookupFiles 
     LookupFiles::new(changed)
 }
 
-/// Three files: rows, later ones of some of the keys, and tombstones of others.
+/// Adds three files: rows, later rows, and tombstones. Each has some keys of the other two.
 fn three_files(database: &Database, time: u64) {
     database.add(&rows_at(time, 0..200));
     database.add(&rows_at(time + 1, 100..250));
@@ -84,7 +86,7 @@ fn a_wrong_list_is_found_each_time() {
     assert!(check(&database, &list(&right, |files| files.reverse())).is_err());
     assert!(check(&database, &list(&right, |files| files.swap(1, 2))).is_err());
     assert!(check(&database, &list(&right, Vec::clear)).is_err());
-    // Files that are not read are asked of RocksDB.
+    // RocksDB is asked for the keys of a file that is not read.
     let unread = |files: &mut Vec<Leveled>| files[1].state = Use::Refused;
     assert_eq!(check(&database, &list(&right, unread)), Ok(()));
 }
@@ -129,7 +131,7 @@ fn what_a_merge_drops_is_not_reported() {
         let before = files(&database).unwrap();
         assert_eq!(check(&database, &before), Ok(()));
         database.rocks.compact().unwrap();
-        // As `check`, but the merge has come in between.
+        // What `check` compares: the files from before the merge, and RocksDB after it.
         let keys: Vec<i64> = (0..300).collect();
         let found = |files| read_rows_of(&database.rocks, files, GROUP, &keys, ROW_LEN).unwrap();
         let (early, late) = (found(Some(&before)).found, found(None).found);

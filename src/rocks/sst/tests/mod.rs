@@ -45,7 +45,7 @@ impl Database {
         })
     }
 
-    /// As [`Database::new`], where merges ask `fate`.
+    /// As [`Database::new`], but merges ask `fate`.
     pub(in crate::rocks) fn with_fate(
         has_two_levels: bool,
         fate: impl Fn(&[u8]) -> Fate + Send + Sync + 'static,
