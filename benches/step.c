@@ -4,14 +4,15 @@
    memory.
 
        cc -O3 -march=native -Iinclude benches/step.c -o step -Ltarget/release -ldamo -lm
-       ./step FOLDER checkpoint|process|power KEYS|mixed [THREADS [ROUNDS [SECONDS [ROWS]]]]
+       ./step FOLDER checkpoint|process|power KEYS|mixed [THREADS [ROUNDS [SECONDS [ROWS [apart]]]]]
 
    FOLDER must not exist yet. KEYS is the number of keys of each group in a step; all groups have
    dim 16. With "mixed" a step has 4,096 samples with 143,360 ids. In 20 features a sample has one
    id. In six it has a bag of 2 or 3 ids on average; two are pooled by sum, two by mean and two by
    max. Dims are 4, 8, 16 and 32, so no group could have all keys, and the third way is left out.
    For single calls this program pools the rows itself. THREADS is the storage's option threads (0:
-   its default). The ways take turns, for SECONDS each. The figures are medians over ROUNDS. */
+   its default). The ways take turns, for SECONDS each. The figures are medians over ROUNDS. The
+   outputs of all features lie side by side in one matrix; with "apart" damo_step's do not. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -137,8 +138,9 @@ static void open_features(const damo_storage *storage, size_t keys, double rows)
   damo_optimizer_free(adam);
 }
 
-/* Makes one matrix for the outputs of all features, and one for their gradients. */
-static void make_outputs(void) {
+/* Makes one matrix for the outputs of all features, or a piece for each, and the same for their
+   gradients. */
+static void make_outputs(bool apart) {
   size_t number, at;
   outputs_len = features[0].rows * width;
   outputs = room(outputs_len, sizeof(float));
@@ -147,11 +149,13 @@ static void make_outputs(void) {
     output_gradients[at] = 0.01f * (float)((int)(next() % 7) - 3);
   }
   for (number = 0; number < FEATURES; number++) {
-    size_t column = features[number].column;
-    filled[number].floats = outputs + column;
-    given[number].floats = output_gradients + column;
-    filled[number].floats_len = given[number].floats_len = outputs_len - column;
-    filled[number].stride = given[number].stride = width;
+    const feature *of = &features[number];
+    size_t begin = apart ? of->column * of->rows : of->column;
+    size_t end = apart ? begin + of->rows * of->dim : outputs_len;
+    filled[number].floats = outputs + begin;
+    given[number].floats = output_gradients + begin;
+    filled[number].floats_len = given[number].floats_len = end - begin;
+    filled[number].stride = given[number].stride = apart ? of->dim : width;
   }
 }
 
@@ -287,7 +291,7 @@ int main(int argc, char **argv) {
   if (threads > 0) ok(damo_params_set_int(options, "threads", threads));
   storage = made(damo_storage_new(argv[1], 0, options));
   open_features(storage, (size_t)keys, rows);
-  make_outputs();
+  make_outputs(argc > 8 && strcmp(argv[8], "apart") == 0);
   step = made(damo_step_new(storage, NULL));
   measure(rounds, length);
   damo_step_free(step);
