@@ -16,10 +16,12 @@ from ._embedding_reading import EmbeddingReading
 from ._embedding_writing import EmbeddingWriting
 from ._filter import Filter
 from ._lookup import Lookup
+from ._own_names import with_own_names
 from ._pin import Pin
 from ._records import Records
 
 
+@with_own_names
 class Embedding(EmbeddingReading, EmbeddingWriting):
     """Rows of weights by 64-bit keys. Storage.embedding makes it. Threads may share it.
 

@@ -26,6 +26,10 @@ class GradientSums(NamedTuple):
     """The largest absolute value among them."""
 
 
+# Pickles name the class by its public place.
+GradientSums.__module__ = "damo"
+
+
 class EmbeddingReading(EmbeddingHandle):
     """The part of damo.Embedding that reads rows. lookup also makes those that are missing."""
 

@@ -15,6 +15,7 @@ from . import _arrays, _busy, _c_api
 from ._choices import BagMode, Duplicates, Durability, NonFinite
 from ._embedding import Embedding
 from ._filter import Filter
+from ._own_names import with_own_names
 from ._records import Records
 from ._step import Step
 from ._storage_checkpoint import StorageCheckpoint
@@ -33,6 +34,7 @@ def open_storages() -> list[Storage]:
     return [handle for handle in _busy.open_handles() if isinstance(handle, Storage)]
 
 
+@with_own_names
 class Storage(StorageDump, StorageCheckpoint, StorageImport, StorageStats):
     """A storage: the directory path with rows, optimizer state, groups and steps.
 

@@ -24,6 +24,10 @@ class DumpResult(NamedTuple):
     """The number of keys that an increment removes."""
 
 
+# Pickles name the class by its public place.
+DumpResult.__module__ = "damo"
+
+
 class StorageDump(StorageHandle):
     """The part of damo.Storage that writes dumps."""
 

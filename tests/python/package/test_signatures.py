@@ -157,6 +157,16 @@ class Documents(Case):
                         set(explained), set(inspect.signature(function).parameters)
                     )
 
+    def test_methods_are_named_as_the_public_class_s(self):
+        """Python's own errors name a method by the class that defines it."""
+        for cls in (damo.Storage, damo.Embedding):
+            for name, method in inspect.getmembers(cls, inspect.isfunction):
+                owner = method.__qualname__.split(".")[0]
+                if not name.startswith("_") and owner != "Handle":
+                    self.assertEqual(owner, cls.__name__, name)
+        for cls in (damo.DumpResult, damo.GradientSums):
+            self.assertEqual(cls.__module__, "damo")
+
     def test_every_call_of_the_documents(self):
         """Calls in the tour and the READMEs use names that there are."""
         checked = 0
