@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::lookup_files::{Leveled, LookupFiles, Use};
+use super::lookup_files::{Failures, Leveled, LookupFiles, Use};
 use super::lookups::Lookups;
 use super::sst::{Bounds, OpenFile, Passing, SstLookup, SstRows};
 use crate::files::regular;
@@ -97,6 +97,7 @@ impl<'a> Admission<'a> {
                 Some(Use::Open(open)) => open.bytes(),
                 Some(Use::NoRoom(bytes)) if *bytes > 0 => *bytes,
                 Some(Use::Refused) => continue,
+                Some(Use::Unopened(failures)) if failures.pauses() => continue,
                 _ if left > 0 => 0,
                 _ => {
                     let head = self.open_head(file);
@@ -125,11 +126,16 @@ impl<'a> Admission<'a> {
             },
             Some(Use::NoRoom(bytes)) if !self.has_room(bytes) => Use::NoRoom(bytes),
             Some(Use::Refused) => Use::Refused,
+            Some(Use::Unopened(failures)) if failures.pauses() => Use::Unopened(failures.waited()),
             // How many bytes it needs is looked at once there is room again.
             _ if self.is_full => Use::NoRoom(0),
-            _ => match self.open(&file) {
-                Some(state) => state,
-                None => return false,
+            known => match (self.open(&file), known) {
+                (Some(Use::Unopened(_)), Some(Use::Unopened(before))) => {
+                    Use::Unopened(before.failed())
+                }
+                (Some(Use::Unopened(before)), _) => Use::Unopened(before.failed()),
+                (Some(state), _) => state,
+                (None, _) => return false,
             },
         };
         match &file.state {
@@ -141,7 +147,7 @@ impl<'a> Admission<'a> {
                 self.is_full = true;
                 self.left += file.bounds.len;
             }
-            Use::Refused | Use::Unopened => {}
+            Use::Refused | Use::Unopened(_) => {}
         }
         self.files.push(file);
         true
@@ -186,12 +192,13 @@ impl<'a> Admission<'a> {
 
     /// Opens a file, and reads its head.
     fn open_head(&mut self, file: &Leveled) -> Head {
-        self.new.files += 1;
-        let all = self.gone.files + self.kept.files + self.new.files;
+        let all = self.gone.files + self.kept.files + self.new.files + 1;
         if all > self.lookups.most_descriptors {
             self.close_gone();
         }
-        open_head(file)
+        let head = open_head(file);
+        self.new.files += usize::from(head.is_ok());
+        head
     }
 
     /// Closes the files that only the previous list has. Call it when both lists together would
@@ -209,9 +216,9 @@ impl<'a> Admission<'a> {
 fn open_head(file: &Leveled) -> Head {
     let opened = regular::open(&file.path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => None,
-        _ => Some(Use::Unopened),
+        _ => Some(unopened()),
     })?;
-    let source = OpenFile::new(opened).map_err(|_| Some(Use::Unopened))?;
+    let source = OpenFile::new(opened).map_err(|_| Some(unopened()))?;
     let passing = source.passing();
     let rows = SstRows::open(file.path.clone(), Box::new(source), file.bounds.clone());
     let rows = rows.map_err(|_| Some(refused(&passing)))?;
@@ -221,7 +228,11 @@ fn open_head(file: &Leveled) -> Head {
 /// What becomes of a file that was refused. The next list tries it again if the disk or the memory
 /// has failed.
 fn refused(passing: &Passing) -> Use {
-    if passing.is_noted() { Use::Unopened } else { Use::Refused }
+    if passing.is_noted() { unopened() } else { Use::Refused }
+}
+
+fn unopened() -> Use {
+    Use::Unopened(Failures::default())
 }
 
 fn bytes_of(rows: &SstRows) -> usize {

@@ -137,7 +137,7 @@ impl Rocks {
             self.cache.clone().set_capacity(cache_bytes);
         }
         if (before, cache_before) != (bytes, cache_bytes) {
-            lookups.has_changed.store(true, Ordering::Relaxed);
+            lookups.has_changed.store(true, Ordering::Release);
         }
     }
 

@@ -18,8 +18,34 @@ pub(super) enum Use {
     Refused,
     /// It would take so many bytes of memory, which has no room.
     NoRoom(usize),
-    /// It could not be opened or read this time.
-    Unopened,
+    /// It could not be opened or read.
+    Unopened(Failures),
+}
+
+/// How often a file could not be opened or read, and for how many lists it is left alone now: a
+/// failing disk may take seconds for each try.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Failures {
+    count: u32,
+    pause: u32,
+}
+
+impl Failures {
+    /// Whether the file is left alone this time.
+    pub(super) fn pauses(self) -> bool {
+        self.pause > 0
+    }
+
+    /// After a list that has left the file alone.
+    pub(super) fn waited(self) -> Failures {
+        Failures { pause: self.pause.saturating_sub(1), ..self }
+    }
+
+    /// After another failure. The next list tries again; after that the pauses are 1, 3, 7 and more
+    /// lists.
+    pub(super) fn failed(self) -> Failures {
+        Failures { count: self.count.saturating_add(1), pause: (1 << self.count.min(20)) - 1 }
+    }
 }
 
 impl Use {
@@ -27,7 +53,7 @@ impl Use {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Use::Open(file) => file.bytes(),
-            Use::Refused | Use::NoRoom(_) | Use::Unopened => 0,
+            Use::Refused | Use::NoRoom(_) | Use::Unopened(_) => 0,
         }
     }
 }
@@ -49,7 +75,7 @@ impl Leveled {
         let end = |bytes: &Vec<u8>| bytes.as_slice().try_into().ok().map(key::ordinal);
         let first = end(&bounds.first).unwrap_or(0);
         let last = end(&bounds.last).unwrap_or(key::ABOVE_ALL);
-        Leveled { level, path, bounds, first, last, state: Use::Unopened }
+        Leveled { level, path, bounds, first, last, state: Use::Unopened(Failures::default()) }
     }
 }
 

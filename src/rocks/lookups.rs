@@ -23,7 +23,8 @@ const FILES_PART: u64 = 8;
 /// How long files that a merge has deleted stay open when nobody reads.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many descriptors an old list and a new one may have together.
+/// How many descriptors an old list and a new one may have together before files of the old one are
+/// closed.
 fn most_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit / FILES_PART).unwrap_or(usize::MAX)
@@ -45,11 +46,13 @@ pub(super) struct Lookups {
     pub(super) cache_bytes: AtomicUsize,
     /// Set when these bytes have changed.
     pub(super) has_changed: AtomicBool,
+    /// Held while these bytes are told to the cache's budget.
+    pub(super) lending: Mutex<()>,
     /// Bytes that fences and filters may take.
     pub(super) room: usize,
     /// How many files a list may have open.
     pub(super) most_files: usize,
-    /// How many files an old list and a new one may have open together.
+    /// How many files both lists may have open together before files of the old one are closed.
     pub(super) most_descriptors: usize,
     /// The size of all files when less than half of it had room.
     pub(super) too_large: AtomicU64,
@@ -95,6 +98,7 @@ impl Lookups {
             bytes: AtomicUsize::new(0),
             cache_bytes: AtomicUsize::new(cache_bytes),
             has_changed: AtomicBool::new(false),
+            lending: Mutex::default(),
             room,
             most_files: most_descriptors.min(MOST_FILES),
             most_descriptors,

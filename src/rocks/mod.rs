@@ -226,18 +226,22 @@ impl Rocks {
             + self.lookup_bytes())
     }
 
-    /// [`Rocks::metadata_bytes`] if lookups read other files than at the last call, otherwise None.
-    /// None also when RocksDB does not tell a property: the next call asks again.
-    pub(crate) fn changed_metadata_bytes(&self) -> Option<u64> {
+    /// Calls `lend` with [`Rocks::metadata_bytes`] if lookups read other files than at the last
+    /// call. If RocksDB does not tell a property, the next call asks again.
+    pub(crate) fn lend_changed_metadata(&self, lend: impl FnOnce(u64)) {
         let changed = &self.lookups.has_changed;
-        if !changed.load(Ordering::Relaxed) || !changed.swap(false, Ordering::Relaxed) {
-            return None;
+        if !changed.load(Ordering::Relaxed) {
+            return;
         }
-        let bytes = self.metadata_bytes();
-        if bytes.is_err() {
-            changed.store(true, Ordering::Relaxed);
+        // So that no call lends older bytes after newer ones.
+        let _lending = self.lookups.lending.lock();
+        if !changed.swap(false, Ordering::Acquire) {
+            return;
         }
-        bytes.ok()
+        match self.metadata_bytes() {
+            Ok(bytes) => lend(bytes),
+            Err(_) => changed.store(true, Ordering::Relaxed),
+        }
     }
 
     /// Bytes of memory that lookups without RocksDB take.

@@ -248,10 +248,7 @@ impl OpenGroup {
         }
         let rocks = engine.rocks()?;
         let batch = engine.readers.read(&rocks, self.group.id(), &wanted_keys, self.row_len)?;
-        // None is no failure: the rows are read, and the budget stays as it is for now.
-        if let Some(bytes) = rocks.changed_metadata_bytes() {
-            engine.budget.lend(bytes);
-        }
+        rocks.lend_changed_metadata(|bytes| engine.budget.lend(bytes));
         let counts = engine.counters.own();
         counts.rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
         counts.rows_loaded_by_rocksdb.fetch_add(batch.asked() as u64, Ordering::Relaxed);

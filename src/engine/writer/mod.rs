@@ -90,9 +90,7 @@ impl Engine {
         // Whoever has it locked closes the database, or opens it anew.
         if let Some(Some(rocks)) = self.rocks.try_read().as_deref() {
             rocks.renew_unused_lookups();
-            if let Some(bytes) = rocks.changed_metadata_bytes() {
-                self.budget.lend(bytes);
-            }
+            rocks.lend_changed_metadata(|bytes| self.budget.lend(bytes));
         }
     }
 

@@ -275,6 +275,39 @@ fn rocksdb_is_asked_for_the_keys_between_the_ends_of_a_refused_file_only() {
 }
 
 #[test]
+fn a_file_that_cannot_be_opened_is_tried_less_and_less_often() {
+    let database = Database::new(false);
+    let mut random = random(19);
+    for group in 1..4 {
+        database.add(&rows(&mut random, group, 1000, &[75]));
+    }
+    let (keys, values) = all(&database);
+    let (path, ..) = database.files().pop().unwrap();
+    let aside = path.with_extension("aside");
+    // RocksDB has it open.
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir(&path).unwrap();
+    let mut tried = Vec::new();
+    for list in 0..20 {
+        let files = files(&database).unwrap();
+        assert_eq!(open(&files), files.files.len() - 1);
+        assert!(compare(&files, &keys, &values) > 0, "RocksDB is asked");
+        let one = files.files.iter().find(|one| one.path == path).unwrap();
+        let Use::Unopened(failures) = one.state else { panic!("it is a folder") };
+        tried.extend((failures.count > tried.len() as u32).then_some(list));
+        // A change, so that the list is made again.
+        database.rocks.flush().unwrap();
+    }
+    assert_eq!(tried, [0, 1, 3, 7, 15]);
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    for list in 20..32 {
+        assert_eq!(files(&database).unwrap().is_complete(), list == 31, "list {list}");
+        database.rocks.flush().unwrap();
+    }
+}
+
+#[test]
 fn files_are_opened_while_memory_has_room() {
     let mut database = Database::new(true);
     make_files_small(&database);
