@@ -2,6 +2,7 @@
 
 #[cfg(feature = "check-index")]
 mod checked;
+mod unopened;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -275,39 +276,6 @@ fn rocksdb_is_asked_for_the_keys_between_the_ends_of_a_refused_file_only() {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_is_tried_less_and_less_often() {
-    let database = Database::new(false);
-    let mut random = random(19);
-    for group in 1..4 {
-        database.add(&rows(&mut random, group, 1000, &[75]));
-    }
-    let (keys, values) = all(&database);
-    let (path, ..) = database.files().pop().unwrap();
-    let aside = path.with_extension("aside");
-    // RocksDB has it open.
-    fs::rename(&path, &aside).unwrap();
-    fs::create_dir(&path).unwrap();
-    let mut tried = Vec::new();
-    for list in 0..20 {
-        let files = files(&database).unwrap();
-        assert_eq!(open(&files), files.files.len() - 1);
-        assert!(compare(&files, &keys, &values) > 0, "RocksDB is asked");
-        let one = files.files.iter().find(|one| one.path == path).unwrap();
-        let Use::Unopened(failures) = one.state else { panic!("it is a folder") };
-        tried.extend((failures.count > tried.len() as u32).then_some(list));
-        // A change, so that the list is made again.
-        database.rocks.flush().unwrap();
-    }
-    assert_eq!(tried, [0, 1, 3, 7, 15]);
-    fs::remove_dir(&path).unwrap();
-    fs::rename(&aside, &path).unwrap();
-    for list in 20..32 {
-        assert_eq!(files(&database).unwrap().is_complete(), list == 31, "list {list}");
-        database.rocks.flush().unwrap();
-    }
-}
-
-#[test]
 fn files_are_opened_while_memory_has_room() {
     let mut database = Database::new(true);
     make_files_small(&database);
@@ -449,60 +417,4 @@ fn files_that_are_still_there_stay_open_while_rocksdb_is_asked() {
     database.clear(3);
     assert!(files(&database).is_none());
     assert_eq!(database.rocks.lookup_bytes(), 0);
-}
-
-#[test]
-fn rocksdb_is_asked_after_a_panic_until_the_next_change() {
-    let database = Database::new(true);
-    let mut random = random(17);
-    database.add(&rows(&mut random, 1, 100, &[75]));
-    assert!(files(&database).is_some());
-    let panics = |on: bool| database.rocks.lookups.panics.store(on, Ordering::Relaxed);
-    panics(true);
-    // RocksDB takes over the file all the same.
-    database.add(&rows(&mut random, 1, 100, &[75]));
-    assert!(files(&database).is_none());
-    assert_eq!(database.rocks.lookup_bytes(), 0);
-    panics(false);
-    assert!(files(&database).is_none(), "nothing has changed");
-    database.add(&rows(&mut random, 1, 100, &[75]));
-    let known = files(&database).unwrap();
-    // A merge also has the list made anew.
-    database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
-    panics(true);
-    assert!(database.rocks.lookups.is_behind());
-    database.rocks.renew_lookups();
-    assert!(!database.rocks.lookups.is_behind() && files(&database).is_none());
-    panics(false);
-    database.rocks.flush().unwrap();
-    let (keys, values) = all(&database);
-    assert_eq!(compare(&known, &keys, &values), 0);
-    assert_eq!(compare(&files(&database).unwrap(), &keys, &values), 0);
-}
-
-#[test]
-fn an_old_list_is_closed_when_two_have_too_many_descriptors() {
-    let mut database = Database::new(false);
-    make_files_small(&database);
-    let mut random = random(18);
-    database.add(&rows(&mut random, 1, 6000, &[75]));
-    database.rocks.compact().unwrap();
-    let count = files(&database).unwrap().files.len();
-    database.rocks.lookups.most_descriptors = count + 2;
-    let mut options = CompactOptions::default();
-    options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-    database.rocks.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
-    let (db, lookups) = (&database.rocks.db, &database.rocks.lookups);
-    let listed = newest_first(&db.live_files().unwrap()).unwrap();
-    let mut admission = Admission::new(lookups, lookups.known.lock().files.clone(), &listed);
-    assert!(count > 10 && listed.len() > 10, "{count} files, and {}", listed.len());
-    for (index, file) in listed.into_iter().enumerate() {
-        assert!(admission.add(file));
-        assert_eq!(lookups.known.lock().files.is_some(), index < 2, "file {index}");
-    }
-    drop(admission);
-    database.rocks.flush().unwrap();
-    assert!(files(&database).unwrap().is_complete());
-    let (keys, values) = all(&database);
-    assert_eq!(compare(&files(&database).unwrap(), &keys, &values), 0);
 }
