@@ -1,6 +1,5 @@
 """Calls that are sent again, reads at a step, and the server and client of docs/retries.md."""
 
-import multiprocessing.connection
 import os
 import re
 import signal
@@ -148,8 +147,9 @@ class Page(Case):
                 self.assertIsNone(started[0].poll(), "the server has ended")
                 time.sleep(seconds)
 
-        names = {"multiprocessing": multiprocessing, "time": Waiting}
+        names = {}
         exec(compile(client, "docs/retries.md", "exec"), names)
+        names["time"] = Waiting
 
         def restart():
             for child in started:
@@ -168,13 +168,15 @@ class Page(Case):
             if sequence % 4 == 1:
                 restart()
             self.assertTrue(names["sure"]("apply", 1, sequence, keys, weights + 1))
+        with self.assertRaisesRegex(damo.InvalidArgumentError, "gradients"):
+            names["sure"]("apply", 1, len(batches), keys, weights * np.nan)
             if sequence % 4 == 3:
                 restart()
             self.assertFalse(names["sure"]("apply", 1, sequence, keys, weights + 1))
         restart()
         found = names["sure"]("lookup", np.arange(9))
         with damo.Storage(os.path.join(self.folder, "plain")) as storage:
-            plain = storage.embedding("user", dim=8, optimizer=damo.Adam(lr=0.01))
+            plain = storage.embedding("user", dim=16, optimizer=damo.Adam(lr=0.01))
             for keys in batches:
                 plain.apply_gradients(keys, plain.lookup(keys) + 1)
             np.testing.assert_array_equal(found, plain.lookup(np.arange(9)))
