@@ -147,6 +147,23 @@ fn random_histories_read_as_rocksdb_reads_them() {
     assert!(refused < all_keys / 5, "{refused} of {all_keys} keys were refused");
 }
 
+/// Does something again and again until another thread has merged all files five times.
+fn while_merging(rocks: &Rocks, mut again: impl FnMut()) {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let merge = scope.spawn(|| {
+            for _ in 0..5 {
+                rocks.compact().unwrap();
+            }
+            is_over.store(true, Ordering::Release);
+        });
+        while !is_over.load(Ordering::Acquire) {
+            again();
+        }
+        merge.join().unwrap();
+    });
+}
+
 #[test]
 fn rows_are_found_while_merges_replace_the_files() {
     let database = Database::new(false);
@@ -157,21 +174,11 @@ fn rows_are_found_while_merges_replace_the_files() {
     }
     let (keys, values) = all(&database);
     let early = files(&database).unwrap();
-    let is_over = AtomicBool::new(false);
     let mut lists = 0;
-    thread::scope(|scope| {
-        let merge = scope.spawn(|| {
-            for _ in 0..5 {
-                database.rocks.compact().unwrap();
-            }
-            is_over.store(true, Ordering::Release);
-        });
-        while !is_over.load(Ordering::Acquire) {
-            database.rocks.renew_lookups();
-            assert_eq!(compare(&files(&database).unwrap(), &keys, &values), 0);
-            lists += 1;
-        }
-        merge.join().unwrap();
+    while_merging(&database.rocks, || {
+        database.rocks.renew_lookups();
+        assert_eq!(compare(&files(&database).unwrap(), &keys, &values), 0);
+        lists += 1;
     });
     // The files of the first list are deleted by now.
     assert!(early.files.iter().all(|one| !one.path.exists()));

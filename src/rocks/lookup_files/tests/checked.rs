@@ -157,20 +157,10 @@ fn the_check_passes_while_merges_drop_rows() {
     }
     make_files_small(&database);
     let before = files(&database).unwrap();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let merge = scope.spawn(|| {
-            for _ in 0..5 {
-                database.rocks.compact().unwrap();
-            }
-            is_over.store(true, Ordering::Release);
-        });
-        while !is_over.load(Ordering::Acquire) {
-            database.rocks.renew_lookups();
-            assert_eq!(check(&database, &before), Ok(()));
-            assert_eq!(check(&database, &files(&database).unwrap()), Ok(()));
-        }
-        merge.join().unwrap();
+    while_merging(&database.rocks, || {
+        database.rocks.renew_lookups();
+        assert_eq!(check(&database, &before), Ok(()));
+        assert_eq!(check(&database, &files(&database).unwrap()), Ok(()));
     });
     // Once more, also if the merges were the faster.
     assert_eq!(check(&database, &before), Ok(()));
