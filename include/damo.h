@@ -1077,7 +1077,7 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
 /**
  * Writes one statistic to *value.
  *
- * Names (those from rows_read to waited_us count since the storage was opened):
+ * Names (those from rows_read to writer_waited_us count since the storage was opened):
  *
  * ```text
  *     groups            groups registered
@@ -1096,11 +1096,22 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
  *                       read a file, or has no memory for its index and filter. The first 1,024
  *                       keys after opening are among them
  *     rows_written      rows written back to disk in the background
+ *     rows_merged       rows that merges have written anew. Divided by rows_written it tells how
+ *                       often a row is rewritten
  *     expired_rows      rows whose time to live was over, made anew or dropped by a merge
  *     cache_hits        keys of lookup and peek that were in memory
  *     cache_misses      keys of lookup and peek that were not: read from disk or created
  *     evictions         rows that left the cache for others
- *     waited_us         microseconds that calls waited for the background writer
+ *     waited_us         microseconds that calls waited for the background writer: the sum of the
+ *                       next three
+ *     waited_for_journal_us
+ *                       until the journal was shorter (durability "process" and "power")
+ *     waited_for_room_us
+ *                       until rows that were being written could leave the cache
+ *     slowed_us         short pauses of calls that bring rows in faster than they are written
+ *     writer_waited_us  microseconds that the background writer waited for merges
+ *     sorted_runs       sorted runs of files on disk. A row that is not in memory may be in each
+ *     index_bytes       bytes held for the indexes and filters of these files, of cache_bytes
  *     bytes_in_memory   bytes held for rows, indexes and filters
  *     bytes_on_disk     the sizes of the files in data_dir, also with read_only
  *     journal_bytes     the journal's part of these, which the next opening after a kill needs

@@ -1,6 +1,7 @@
 //! What has happened since the storage was opened.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::stripes::Striped;
 
@@ -29,8 +30,31 @@ pub(crate) struct Counts {
     pub(crate) rows_loaded_by_rocksdb: AtomicU64,
     /// Rows that the writer has written to disk.
     pub(crate) rows_written: AtomicU64,
-    /// Microseconds that calls have waited for the writer.
-    pub(crate) waited_us: AtomicU64,
+    /// Rows that merges wrote in databases that this storage has closed since.
+    pub(crate) rows_merged: AtomicU64,
+    /// Microseconds that calls have waited until the journal was shorter.
+    pub(crate) waited_for_journal_us: AtomicU64,
+    /// Microseconds that calls have waited until rows could be evicted.
+    pub(crate) waited_for_room_us: AtomicU64,
+    /// Microseconds that calls were slowed down, so that the writer keeps up.
+    pub(crate) slowed_us: AtomicU64,
+    /// Microseconds that the writer has waited for merges.
+    pub(crate) writer_waited_us: AtomicU64,
+}
+
+impl Counts {
+    /// Microseconds that calls have waited for the writer, for any reason.
+    pub(crate) fn waited_us(&self) -> u64 {
+        [&self.waited_for_journal_us, &self.waited_for_room_us, &self.slowed_us]
+            .map(|count| count.load(Ordering::Relaxed))
+            .iter()
+            .sum()
+    }
+}
+
+/// Adds the time since `started`, in microseconds.
+pub(crate) fn add_time(count: &AtomicU64, started: Instant) {
+    count.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
 }
 
 impl Counters {
@@ -41,7 +65,7 @@ impl Counters {
     }
 
     /// One count, over all threads.
-    pub(crate) fn sum(&self, count: impl Fn(&Counts) -> &AtomicU64) -> u64 {
-        self.0.all().map(|counts| count(counts).load(Ordering::Relaxed)).sum()
+    pub(crate) fn sum(&self, count: impl Fn(&Counts) -> u64) -> u64 {
+        self.0.all().map(count).sum()
     }
 }

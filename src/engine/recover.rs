@@ -67,6 +67,7 @@ impl Engine {
         while let Some(rocks) = taken {
             match Arc::try_unwrap(rocks) {
                 Ok(rocks) => {
+                    self.count_merged(&rocks);
                     drop(rocks);
                     break;
                 }

@@ -36,11 +36,17 @@ impl Engine {
                 ))
             }
             Some(Ok(rocks)) => {
+                self.count_merged(&rocks);
                 drop(rocks);
                 Ok(())
             }
             None => Ok(()),
         }
+    }
+
+    /// Adds what merges have written to the storage's counts, before a database is closed.
+    pub(super) fn count_merged(&self, rocks: &Rocks) {
+        self.counters.own().rows_merged.fetch_add(rocks.rows_merged(), Ordering::Relaxed);
     }
 
     pub(crate) fn open_rocks(&self) -> Result<Arc<Rocks>> {

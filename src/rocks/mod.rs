@@ -23,6 +23,7 @@ mod live_files;
 mod log_file;
 mod lookup_files;
 mod lookups;
+mod merge_counts;
 mod merged;
 mod missing;
 mod open;
@@ -55,6 +56,7 @@ use documents::FAMILY;
 use inventory::KnownFiles;
 pub(crate) use inventory::{INVENTORY, Inventory, NEW_INVENTORY, boot, check_without};
 use lookups::Lookups;
+use merge_counts::MergeCounts;
 pub(crate) use open::DatabaseKind;
 use options::Metadata;
 pub(crate) use options::{MAX_OPEN_FILES, Opening, Resources, background_threads};
@@ -65,6 +67,9 @@ pub(crate) use snapshot::Snapshot;
 pub(crate) use sst::{Entry, SstFile, Unreadable};
 pub(crate) use sst_writer::SstWriter;
 pub(crate) use wreck::{Live, Wreck};
+
+/// The levels that RocksDB has by default.
+const LEVELS: usize = 7;
 
 /// An open database.
 pub(crate) struct Rocks {
@@ -92,6 +97,8 @@ pub(crate) struct Rocks {
     files_of_scans: AtomicUsize,
     /// The files that single rows are read from.
     lookups: Lookups,
+    /// What merges have written.
+    merge_counts: MergeCounts,
     /// The threads of one merge that `compact` makes.
     merge_threads: usize,
     #[cfg(feature = "check-index")]
@@ -183,6 +190,19 @@ impl Rocks {
     /// How many SST files have not been merged yet.
     pub(crate) fn unmerged_files(&self) -> Result<u64> {
         self.number("rocksdb.num-files-at-level0")
+    }
+
+    /// How many sorted runs there are: each file of level 0, and each other level with files.
+    pub(crate) fn sorted_runs(&self) -> Result<u64> {
+        (1..LEVELS).try_fold(self.unmerged_files()?, |runs, level| {
+            let files = self.number(&format!("rocksdb.num-files-at-level{level}"))?;
+            Ok(runs + files.min(1))
+        })
+    }
+
+    /// How many rows merges have written since the database was opened.
+    pub(crate) fn rows_merged(&self) -> u64 {
+        self.merge_counts.rows()
     }
 
     /// Merges all rows into one sorted run.

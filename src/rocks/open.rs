@@ -12,6 +12,7 @@ use super::documents::{FAMILY, FORMAT};
 use super::fate::Fate;
 use super::file_names::CURRENT;
 use super::lookups::Lookups;
+use super::merge_counts::MergeCounts;
 use super::options::{Logs, METADATA_PART, Metadata};
 use super::{Opening, Resources, Rocks, blame, missing, options, predecessor, translate};
 use crate::error::{Error, Result};
@@ -131,10 +132,13 @@ impl Rocks {
         let lookups = Lookups::new(room - options::small_cache_bytes(room), metadata.cache_bytes());
         let mut database = options::database(options, opening, logs, metadata);
         database.add_event_listener(lookups.listener());
+        let merge_counts = MergeCounts::default();
+        database.add_event_listener(merge_counts.clone());
         let db =
             DB::open_cf_descriptors(&database, dir, families).map_err(|error| translate(&error))?;
         let rocks = Rocks::new(db, cache, metadata, row_options, lookups);
         Ok(Rocks {
+            merge_counts,
             merge_threads: options::merge_threads(options),
             #[cfg(feature = "check-index")]
             dropped,
@@ -165,6 +169,7 @@ impl Rocks {
             seen_errors: AtomicU64::new(0),
             files_of_scans: AtomicUsize::new(0),
             lookups,
+            merge_counts: MergeCounts::default(),
             merge_threads: 1,
             #[cfg(feature = "check-index")]
             dropped: super::dropped::Dropped::default(),

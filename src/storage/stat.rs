@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Storage;
 use crate::cache::GroupCache;
@@ -15,7 +15,7 @@ use crate::params::find_name;
 
 type Read = fn(&Storage) -> Result<u64>;
 
-const STATS: [(&str, Read); 19] = [
+const STATS: [(&str, Read); 26] = [
     ("groups", |storage| Ok(storage.engine().groups.lock().len() as u64)),
     ("rows_estimate", |storage| storage.engine().rocks()?.estimated_rows()),
     ("rows_in_memory", |storage| Ok(over_caches(storage.engine(), |cache| cache.rows() as u64))),
@@ -27,11 +27,22 @@ const STATS: [(&str, Read); 19] = [
     ("rows_loaded", |storage| counted(storage, |counts| &counts.rows_loaded)),
     ("rows_loaded_by_rocksdb", |storage| counted(storage, |counts| &counts.rows_loaded_by_rocksdb)),
     ("rows_written", |storage| counted(storage, |counts| &counts.rows_written)),
+    ("rows_merged", |storage| {
+        let engine = storage.engine();
+        let before = counted(storage, |counts| &counts.rows_merged)?;
+        Ok(before + engine.rocks()?.rows_merged())
+    }),
     ("expired_rows", |storage| Ok(storage.engine().expiry.expired())),
     ("cache_hits", |storage| counted(storage, |counts| &counts.cache_hits)),
     ("cache_misses", |storage| counted(storage, |counts| &counts.cache_misses)),
     ("evictions", |storage| Ok(over_caches(storage.engine(), GroupCache::evictions))),
-    ("waited_us", |storage| counted(storage, |counts| &counts.waited_us)),
+    ("waited_us", |storage| Ok(storage.engine().counters.sum(Counts::waited_us))),
+    ("waited_for_journal_us", |storage| counted(storage, |counts| &counts.waited_for_journal_us)),
+    ("waited_for_room_us", |storage| counted(storage, |counts| &counts.waited_for_room_us)),
+    ("slowed_us", |storage| counted(storage, |counts| &counts.slowed_us)),
+    ("writer_waited_us", |storage| counted(storage, |counts| &counts.writer_waited_us)),
+    ("sorted_runs", |storage| storage.engine().rocks()?.sorted_runs()),
+    ("index_bytes", |storage| storage.engine().rocks()?.metadata_bytes()),
     ("bytes_in_memory", |storage| {
         let engine = storage.engine();
         Ok(engine.budget.used() as u64 + engine.rocks()?.bytes_in_memory()?)
@@ -58,7 +69,7 @@ impl Storage {
 }
 
 fn counted(storage: &Storage, count: impl Fn(&Counts) -> &AtomicU64) -> Result<u64> {
-    Ok(storage.engine().counters.sum(count))
+    Ok(storage.engine().counters.sum(|counts| count(counts).load(Ordering::Relaxed)))
 }
 
 fn over_caches(engine: &Engine, of: fn(&GroupCache) -> u64) -> u64 {

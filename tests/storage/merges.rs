@@ -1,5 +1,5 @@
 //! Rows are read from SST files while these are merged: several trainers, a table of many times the
-//! cache, and merges, flushes and clears beside them.
+//! cache, and merges, flushes and clears beside them. And the statistics of merges.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -121,4 +121,32 @@ fn trainers_read_their_rows_while_merges_replace_the_files() {
         drop((table, storage));
         storage = open(scratch.path());
     }
+}
+
+#[test]
+fn statistics_tell_what_merges_and_waits_cost() {
+    let scratch = tempfile::tempdir().unwrap();
+    let storage = open(&scratch.path().join("table"));
+    let table = counting(&storage, 0);
+    let stat = |name| storage.stat(name).unwrap();
+    let keys: Vec<i64> = (0..1000).collect();
+    for _ in 0..3 {
+        table.lookup(&keys, &mut vec![0.0; keys.len() * DIM]).unwrap();
+        table.apply_gradients(&keys, &vec![-1.0; keys.len() * DIM]).unwrap();
+        storage.flush().unwrap();
+    }
+    assert_eq!((stat("sorted_runs"), stat("rows_merged")), (3, 0));
+    assert!(stat("rows_written") >= 3000);
+    storage.compact().unwrap();
+    // Each row is written once, however many versions there were.
+    assert_eq!((stat("sorted_runs"), stat("rows_merged")), (1, 1000));
+    let room = stat("index_bytes");
+    assert!((1..512 << 10).contains(&room), "{room} bytes of a cache of 512 KiB");
+    let parts = ["waited_for_journal_us", "waited_for_room_us", "slowed_us"];
+    assert_eq!(parts.map(stat).iter().sum::<u64>(), stat("waited_us"));
+    // What a database has merged still counts after another one took its place.
+    let checkpoint = scratch.path().join("checkpoint");
+    storage.checkpoint(&checkpoint).unwrap();
+    storage.load_from_checkpoint(&checkpoint).unwrap();
+    assert_eq!(stat("rows_merged"), 1000);
 }

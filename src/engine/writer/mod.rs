@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Engine;
+use super::counters::add_time;
 use crate::error::Result;
 use crate::journal::Journal;
 use crate::memory::check_headroom;
@@ -146,7 +147,7 @@ impl Engine {
             Duration::from_nanos((pressure * cost as f64 * rows as f64) as u64).min(LONGEST_PAUSE);
         if pause >= SHORTEST_PAUSE {
             thread::sleep(pause);
-            self.counters.own().waited_us.fetch_add(pause.as_micros() as u64, Ordering::Relaxed);
+            self.counters.own().slowed_us.fetch_add(pause.as_micros() as u64, Ordering::Relaxed);
         }
     }
 
@@ -159,10 +160,7 @@ impl Engine {
         while journal.bytes() > 2 * journal_limit(self) {
             let started = Instant::now();
             let outcome = self.writer.round(Scope::All);
-            self.counters
-                .own()
-                .waited_us
-                .fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+            add_time(&self.counters.own().waited_for_journal_us, started);
             outcome?;
         }
         Ok(())
@@ -175,10 +173,7 @@ impl Engine {
     pub(super) fn wait_for_room(&self) -> Result<bool> {
         let started = Instant::now();
         let outcome = self.writer.wait_for_room();
-        self.counters
-            .own()
-            .waited_us
-            .fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        add_time(&self.counters.own().waited_for_room_us, started);
         outcome
     }
 

@@ -10,6 +10,7 @@ use super::shares::{Share, Shares};
 use super::signal::Scope;
 use crate::engine::Engine;
 use crate::engine::clients::{self, Unsaved};
+use crate::engine::counters::add_time;
 use crate::engine::group::Group;
 use crate::error::{Error, Result};
 use crate::file_size_limit::block;
@@ -223,7 +224,8 @@ impl<'a> Round<'a> {
             return Ok(());
         }
         let stuck_at = &self.engine.writer.merging_stuck_at;
-        let (mut fewest, mut since) = (u64::MAX, Instant::now());
+        let began = Instant::now();
+        let (mut fewest, mut since) = (u64::MAX, began);
         while !is_ending() {
             let files = self.rocks.unmerged_files()?;
             if files <= MAX_UNMERGED_FILES {
@@ -245,6 +247,7 @@ impl<'a> Round<'a> {
             }
             thread::sleep(Duration::from_millis(5));
         }
+        add_time(&self.engine.counters.own().writer_waited_us, began);
         Ok(())
     }
 }
