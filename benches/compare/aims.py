@@ -43,7 +43,13 @@ def aims(session: Session) -> str:
     reference = rate(session.find("reference", "damo", "checkpoint"), "steps_per_second")
     if reference:
         line("reference workload, checkpoint", ">= 40 steps/s", f"{reference:.1f}", reference >= 40)
-        for system, factor in (("torch_sparse_adam", 2), ("damo_embedding", None), ("tfra", None)):
+        for system, factor in (
+            ("torch_sparse_adam", 2),
+            ("damo_embedding", None),
+            ("damo_embedding_1_1", None),
+            ("tfra", None),
+            ("lmdb_numpy", None),
+        ):
             peer = rate(session.find("reference", system), "steps_per_second")
             if peer:
                 line(

@@ -96,37 +96,33 @@ def larger_than_cache(session: Session, only: Callable[[str], bool]) -> None:
                             "options": {"durability": durability, "cache_bytes": size},
                         },
                     )
-        # The earlier implementation gets the same table, made by its own means.
-        peer = {
-            **base,
-            "directory": str(session.directory / "peer"),
-            "options": {"coalesce": True},
-            "saved": str(session.directory / "peer.npz"),
-        }
-        built_peer = session.measure(
-            "build",
-            "damo_embedding",
-            f"{rows / 1e6:g} M rows",
-            {**peer, "program": "build"},
-            disk_bytes=need,
-            keep=True,
-        )
-        if built_peer is not None and built_peer.ok:
-            session.measure(
-                "disk-zipf",
-                "damo_embedding",
-                "summed before",
-                {
-                    **peer,
-                    "program": "train",
-                    "seconds": seconds,
-                    "batches": batches,
-                    "first_pass": 5,
-                },
-                disk_bytes=need,
-            )
-        shutil.rmtree(session.directory / "peer", ignore_errors=True)
+        train = {"program": "train", "seconds": seconds, "batches": batches, "first_pass": 5}
+        for peer, options in (("damo_embedding", {"coalesce": True}), ("damo_embedding_1_1", {})):
+            earlier_implementation(session, peer, {**base, "options": options}, train)
     shutil.rmtree(table, ignore_errors=True)
+
+
+def earlier_implementation(
+    session: Session, peer: str, base: dict[str, Any], train: dict[str, Any]
+) -> None:
+    """It gets the same table, made by its own means."""
+    need = 4 * base["table_bytes"]
+    files = {
+        "directory": str(session.directory / "peer"),
+        "saved": str(session.directory / "peer.npz"),
+    }
+    built = session.measure(
+        "build",
+        peer,
+        f"{base['rows'] / 1e6:g} M rows",
+        {**base, **files, "program": "build"},
+        disk_bytes=need,
+        keep=True,
+    )
+    if built is not None and built.ok:
+        task = {**base, **files, **train}
+        session.measure("disk-zipf", peer, "summed before", task, disk_bytes=need)
+    shutil.rmtree(session.directory / "peer", ignore_errors=True)
 
 
 def growth(session: Session) -> None:

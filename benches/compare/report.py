@@ -13,6 +13,8 @@ LABELS = {
     "tfra": "TFRA dynamic embedding",
     "fbgemm": "FBGEMM, CPU",
     "damo_embedding": "damo-embedding (C++)",
+    "damo_embedding_1_1": "damo-embedding 1.1 (C++)",
+    "lmdb_numpy": "LMDB and NumPy",
     "plain_array": "array in memory",
     "hash_map": "std::unordered_map",
     "fio": "fio",

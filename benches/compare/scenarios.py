@@ -17,7 +17,18 @@ import torch_layers
 from measure import available_memory
 from session import Session
 from sizes import BYTES_A_ROW, DIM, GIB, large_cache, table_bytes
-from variants import PEERS, REFERENCE_BATCHES, REFERENCE_IDS, beside_fbgemm
+from variants import (
+    LMDB_CACHED,
+    LMDB_TRANSACTIONS,
+    PEERS,
+    REFERENCE_BATCHES,
+    REFERENCE_IDS,
+    beside_fbgemm,
+)
+
+
+# More than the batches of the reference workload have.
+REFERENCE_ROWS = 2_000_000
 
 
 def full_table(session: Session) -> None:
@@ -42,6 +53,7 @@ def full_table(session: Session) -> None:
             for durability in ("checkpoint", "process")
         ]
         variants += [("torch_sparse_adam", "", {}), ("torch_newest", "", {}), ("tfra", "", {})]
+        variants += [("lmdb_numpy", *LMDB_TRANSACTIONS)]
         variants += beside_fbgemm(("checkpoint", "process"), large_cache(rows))
         for system, variant, options in variants:
             if available_memory() < 1.25 * need:
@@ -76,6 +88,9 @@ def reference(session: Session) -> None:
         ("torch_newest", "", {}),
         ("tfra", "", {}),
         ("damo_embedding", "summed before", {"coalesce": True}),
+        ("damo_embedding_1_1", "summed before", {}),
+        ("lmdb_numpy", LMDB_CACHED[0], {**LMDB_CACHED[1], "cache_rows": REFERENCE_ROWS}),
+        ("lmdb_numpy", *LMDB_TRANSACTIONS),
         *beside_fbgemm(("checkpoint",), 4 * GIB),
     ]
     for system, variant, options in variants:
@@ -130,6 +145,7 @@ def resident(session: Session) -> None:
     options_of = {
         "damo": {**cache, "durability": "checkpoint"},
         "fbgemm": {"optimizer": "rowwise_adagrad"},
+        "lmdb_numpy": {**LMDB_CACHED[1], "cache_rows": rows},
     }
     for system in ("damo", *PEERS):
         session.measure(

@@ -7,7 +7,18 @@ from typing import Any
 REFERENCE_IDS = 10_000_000
 REFERENCE_BATCHES = 40
 
-PEERS = ("torch_sparse_adam", "torch_newest", "fbgemm", "tfra", "damo_embedding")
+PEERS = (
+    "torch_sparse_adam",
+    "torch_newest",
+    "fbgemm",
+    "tfra",
+    "damo_embedding",
+    "damo_embedding_1_1",
+    "lmdb_numpy",
+)
+# The offload onto LMDB: its variants' names and options, but for how many rows it has in memory.
+LMDB_TRANSACTIONS = ("a transaction a step", {"sync": False})
+LMDB_CACHED = ("rows in memory", {"sync": False})
 # FBGEMM has no adam on the processor. damo is measured with the optimizers that it has.
 ADAGRADS = ("rowwise_adagrad", "adagrad")
 

@@ -1,8 +1,8 @@
 """The earlier C++ implementation: damo-embedding 1.0.6, with the interface PyStorage/PyEmbedding.
 
 It has no cache option and no option for duplicates: a key that is given twice is stepped twice.
-With the option coalesce its user sums the gradients of a key beforehand, in NumPy (timed, as part
-of the step), and asks for distinct keys only, which makes the work the same as everyone's.
+With the option coalesce its user sums the gradients of a key beforehand and asks for distinct keys
+only, which makes the work the same as everyone's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import damo  # the package's module; systems/damo.py is another one
 
 from systems import Setup, System
+from systems.distinct import Coalescing
 
 
 def parameters(**values: object) -> damo.Parameters:
@@ -24,7 +25,7 @@ def parameters(**values: object) -> damo.Parameters:
     return bag
 
 
-class DamoEmbedding(System):
+class DamoEmbedding(Coalescing):
     """Options: coalesce (True)."""
 
     def __init__(self, setup: Setup) -> None:
@@ -57,26 +58,8 @@ class DamoEmbedding(System):
         self._embedding.apply_gradients(keys, gradients.reshape(-1))
 
     def step(self, timer, keys: np.ndarray, weights: np.ndarray, gradients: np.ndarray) -> None:
-        if not self._coalesce:
-            super().step(timer, keys, weights, gradients)
-            return
-        timer.call("lookup", self._lookup_distinct, keys, weights)
-        timer.call("apply", self._apply_summed, gradients)
-
-    def _lookup_distinct(self, keys: np.ndarray, weights: np.ndarray) -> None:
-        self._order = np.argsort(keys, kind="stable")
-        ordered = keys[self._order]
-        first = np.empty(keys.size, bool)
-        first[0] = True
-        np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
-        self._starts = np.flatnonzero(first)
-        self._distinct = ordered[self._starts]
-        rows = np.empty((self._distinct.size, self._dim), np.float32)
-        self.lookup(self._distinct, rows)
-        weights[self._order] = rows[np.cumsum(first) - 1]
-
-    def _apply_summed(self, gradients: np.ndarray) -> None:
-        self.apply(self._distinct, np.add.reduceat(gradients[self._order], self._starts, axis=0))
+        how = Coalescing if self._coalesce else System
+        how.step(self, timer, keys, weights, gradients)
 
     def save(self, path: Path) -> None:
         """Makes a file whose name is that of path, a hyphen and the time."""

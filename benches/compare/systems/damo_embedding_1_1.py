@@ -1,7 +1,8 @@
 """damo-embedding 1.1.12, the latest release of the earlier C++ implementation: class PyDamo, which
 reads a JSON file.
 
-Key 0 has no row there: it is the padding. Keys must be distinct, see damo_embedding.py.
+Keys must be distinct, as in damo_embedding.py. Key 0 has no row there: it is the padding. Its user
+gives it another key.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import numpy as np
 import damo  # the package's module; systems/damo.py is another one
 
 from systems import Setup, System
+from systems.distinct import Coalescing
 
 GROUP = 0
+# The key that stands for key 0.
+FOR_ZERO = np.iinfo(np.int64).max
 
 
-class DamoEmbedding(System):
+class DamoEmbedding(Coalescing):
     def __init__(self, setup: Setup) -> None:
         adam = setup.adam
         self.notes = "damo-embedding " + version("damo-embedding")
@@ -51,14 +55,18 @@ class DamoEmbedding(System):
         self._table = damo.PyDamo(str(configuration))
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
-        self._table.pull(GROUP, keys, weights.reshape(-1))
+        self._table.pull(GROUP, without_zero(keys), weights.reshape(-1))
 
     def apply(self, keys: np.ndarray, gradients: np.ndarray) -> None:
         self._steps += 1
-        self._table.push(self._steps, GROUP, keys, gradients.reshape(-1))
+        self._table.push(self._steps, GROUP, without_zero(keys), gradients.reshape(-1))
 
     def close(self) -> None:
         del self._table
+
+
+def without_zero(keys: np.ndarray) -> np.ndarray:
+    return np.where(keys == 0, FOR_ZERO, keys)
 
 
 def open(setup: Setup) -> System:
