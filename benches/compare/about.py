@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Iterable
 
 # Systems that need no environment of their own.
-OWN = ("damo", "sqlite_numpy", "plain_array", "hash_map")
+OWN = ("damo", "damo_before", "sqlite_numpy", "plain_array", "hash_map")
 
 
 def first_line(path: str, prefix: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import beyond_aims
 from report import LABELS, main_phase, markdown
 from session import Measurement, Session
 
@@ -144,4 +145,6 @@ def aims(session: Session) -> str:
             else "flushed; damo_storage_compact not available"
         )
         line(f"bytes on disk a row ({how})", "floats + 32", f"{floats} {extra:+.1f}", extra <= 32)
+    for found in beyond_aims.aims(session):
+        line(*found)
     return markdown(("measure", "aim", "measured", "met"), rows) if rows else ""

@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import beyond_memory
+import beyond_tables
 import cores
 import dlrm_steps
 import many_callers
@@ -39,6 +41,7 @@ SECTIONS = (
     many_callers.tables,
     torch_layers.tables,
     dlrm_steps.tables,
+    beyond_tables.tables,
 )
 PLOTS = {
     plots.compared: "compare",
@@ -55,6 +58,13 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def numbers(text: str) -> list[int]:
+    found = [int(number) for number in names(text)]
+    if not found or min(found) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is given; numbers of 1 and more are needed")
+    return found
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="benches/compare/run",
@@ -65,7 +75,10 @@ def arguments() -> argparse.Namespace:
         type=names,
         default=list(scenarios.NAMES),
         metavar="NAME,...",
-        help="scenarios: " + ", ".join(scenarios.NAMES),
+        help=(
+            f"scenarios: {', '.join(scenarios.NAMES)} (the default); {scenarios.BEYOND}, which is"
+            f" {', '.join(scenarios.LONG)}"
+        ),
     )
     parser.add_argument(
         "--systems",
@@ -95,13 +108,36 @@ def arguments() -> argparse.Namespace:
         "--table-rows",
         type=int,
         metavar="N",
-        help="rows of the table that is ten times the cache (20 million; quick: 1 million)",
+        help="rows of the table that is ten times the cache (20 million; beyond-...: 10 million;"
+        " quick: 1 million and 300,000)",
     )
     parser.add_argument(
         "--max-rows",
         type=int,
         metavar="N",
         help="where growth and table end (100 million; quick: 3 million)",
+    )
+    parser.add_argument(
+        "--hundred-million",
+        action="store_true",
+        help="beyond-...: 100 million rows, too, each as often as 10 million but for the builds",
+    )
+    parser.add_argument(
+        "--cores",
+        type=numbers,
+        metavar="N,...",
+        help="beyond-...: on so many cores, each in its turn (default: 2 and all)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help="beyond-...: how often each is measured (5; quick: 1)",
+    )
+    parser.add_argument(
+        "--before",
+        metavar="PATH",
+        help="beyond-...: an earlier libdamo.so, which takes turns with damo",
     )
     parser.add_argument(
         "--damo-library", metavar="PATH", help="libdamo.so (default: $DAMO_LIBRARY, then cargo's)"
@@ -122,13 +158,25 @@ def arguments() -> argparse.Namespace:
     )
     chosen = parser.parse_args()
     chosen.systems = [ALIASES.get(name, name) for name in chosen.systems]
-    for kind, known in (("only", scenarios.NAMES), ("systems", SYSTEMS)):
+    if scenarios.BEYOND in chosen.only:
+        chosen.only = [*chosen.only, *scenarios.LONG]
+    scenarios_known = (*scenarios.NAMES, *scenarios.LONG, scenarios.BEYOND)
+    for kind, known in (("only", scenarios_known), ("systems", SYSTEMS)):
         for name in getattr(chosen, kind):
             if name not in known:
                 parser.error(f"--{kind}: there is no '{name}'; known are {', '.join(known)}")
-    if chosen.seconds is not None and chosen.seconds <= 0:
-        parser.error("--seconds must be above 0")
+    for name in ("seconds", "rounds"):
+        given = getattr(chosen, name)
+        if given is not None and given <= 0:
+            parser.error(f"--{name} must be above 0; {given} is given")
+    if chosen.before and not Path(chosen.before).is_file():
+        parser.error(f"--before: there is no library {chosen.before}")
     return chosen
+
+
+def beyond_rows(chosen: argparse.Namespace) -> tuple[int, ...]:
+    rows = chosen.table_rows or (300_000 if chosen.quick else 10_000_000)
+    return (rows, beyond_memory.HUNDRED_MILLION) if chosen.hundred_million else (rows,)
 
 
 def write(session: Session, about: dict[str, object], output: Path, command: str) -> str:
@@ -177,18 +225,22 @@ def main() -> int:
 
     base = chosen.data_dir or Path(tempfile.gettempdir())
     base.mkdir(parents=True, exist_ok=True)
-    found, reasons = interpreters(SYSTEMS)
+    found, reasons = interpreters((*SYSTEMS, "damo_before"))
     directory = Path(tempfile.mkdtemp(prefix="damo-compare-", dir=base))
     session = Session(
         directory=directory,
         library=str(Path(library).resolve()),
         interpreters=found,
         reasons=reasons,
-        systems=chosen.systems,
+        systems=[*chosen.systems, *(["damo_before"] if chosen.before else [])],
         quick=chosen.quick,
         seconds_given=chosen.seconds,
         mixed=chosen.keys == "mixed",
         table_rows=chosen.table_rows or (1_000_000 if chosen.quick else 20_000_000),
+        library_before=chosen.before and str(Path(chosen.before).resolve()),
+        beyond_rows=beyond_rows(chosen),
+        cores_given=chosen.cores,
+        rounds=chosen.rounds or (1 if chosen.quick else 5),
         max_rows=chosen.max_rows or (3_000_000 if chosen.quick else 100_000_000),
     )
     command = "benches/compare/run " + os.environ.get("DAMO_COMPARE_ARGUMENTS", "")

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from disk import random_read_rate
+from disk import DEPTHS, random_read_rate
 from session import Absent, Session
 from sizes import DIM, GIB, large_cache, table_bytes
 
@@ -60,7 +60,10 @@ def larger_than_cache(session: Session, only: Callable[[str], bool]) -> None:
     if only("disk-uniform"):
         try:
             fio = random_read_rate(
-                session.directory, max(table_bytes(rows), GIB), min(10, session.seconds(10))
+                session.directory,
+                max(table_bytes(rows), GIB),
+                min(10, session.seconds(10)),
+                DEPTHS[:1],
             )
             session.record("disk-uniform", "fio", "4 KiB, direct, depth 32", {"fio": fio})
         except Absent as reason:

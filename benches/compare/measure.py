@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,6 +138,29 @@ def read_from_disk() -> int | None:
     return None
 
 
+class AnonymousPeak:
+    """The most anonymous memory (RssAnon) seen while a thread looked: mapped files and the page
+    cache are not in it, which VmHWM counts.
+    """
+
+    INTERVAL = 0.2
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._end.wait(self.INTERVAL):
+            self.bytes = max(self.bytes, status_bytes("RssAnon"))
+
+    def stop(self) -> int:
+        self._end.set()
+        self._thread.join()
+        return self.bytes
+
+
 def files(directory: Path) -> list[Path]:
     return [Path(root, name) for root, _, names in os.walk(directory) for name in names]
 
@@ -162,6 +186,14 @@ def forget_cached_pages(directory: Path) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
+
+
+def fill_page_cache(directory: Path) -> None:
+    """Reads the directory's files once, so that the page cache has what it has room for."""
+    for file in files(directory):
+        with file.open("rb", buffering=0) as opened:
+            while opened.read(4 << 20):
+                pass
 
 
 def drop_page_cache() -> bool:

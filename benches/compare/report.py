@@ -8,6 +8,7 @@ from session import CHECKS, Measurement, Session
 
 LABELS = {
     "damo": "**damo**",
+    "damo_before": "damo, before",
     "torch_sparse_adam": "PyTorch SparseAdam",
     "torch_newest": "PyTorch SparseAdam, newest",
     "tfra": "TFRA dynamic embedding",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import beyond_memory
 import cores
 import dlrm_steps
 import large_tables
@@ -183,6 +184,9 @@ NAMES = (
     "disk-zipf",
     "growth",
 )
+# These are run only if they are named, or all of them by BEYOND.
+LONG = beyond_memory.NAMES
+BEYOND = "beyond"
 
 
 def run(session: Session, names: list[str]) -> None:
@@ -210,3 +214,5 @@ def run(session: Session, names: list[str]) -> None:
         large_tables.larger_than_cache(session, lambda name: name in names)
     if "growth" in names:
         large_tables.growth(session)
+    if any(name in names for name in beyond_memory.NAMES):
+        beyond_memory.scenario(session, names)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from memory_limit import MemoryLimit
 from workload import BATCH, write_zipf_batches
 
 HERE = Path(__file__).resolve().parent
@@ -58,6 +59,12 @@ class Session:
     mixed: bool = False
     table_rows: int = 10_000_000
     max_rows: int = 100_000_000
+    # Of the scenarios "beyond-...": an earlier library of damo, which is the system damo_before;
+    # rows of the tables; the numbers of cores (None: 2 and all); how often each run is made.
+    library_before: str | None = None
+    beyond_rows: tuple[int, ...] = (10_000_000,)
+    cores_given: list[int] | None = None
+    rounds: int = 5
     measurements: list[Measurement] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     _worker: subprocess.Popen[bytes] | None = None
@@ -106,7 +113,8 @@ class Session:
 
         keep: True keeps its table. limit: the seconds, with preparations, after which the task is
         stopped and reported as absent. python_of: the system whose Python runs it, if not its own.
-        The task's "cpus" are those that its process may use (all).
+        The task's "cpus" are those that its process may use (all), and "memory_bytes" what it and
+        the page cache that it fills may take, where that can be limited.
         """
         if system not in self.systems:
             return None
@@ -118,8 +126,9 @@ class Session:
         }
         if system in ARRAYS:
             task["mixed"] = False
-        if system == "damo":
-            task["options"] = {"library": self.library, **task["options"]}
+        library = {"damo": self.library, "damo_before": self.library_before}.get(system)
+        if library:
+            task["options"] = {"library": library, **task["options"]}
         measurement = Measurement(scenario, system, variant, task)
         self.measurements.append(measurement)
         self.say(f"{scenario}: {system} {variant}".rstrip())
@@ -149,12 +158,12 @@ class Session:
         result_file.unlink(missing_ok=True)
         # Output of a system goes to a log. The worker's own progress starts with spaces and is
         # shown.
-        with log_file.open("wb") as log:
+        with log_file.open("wb") as log, MemoryLimit(task.get("memory_bytes")) as limit_of_memory:
             self._worker = subprocess.Popen(
                 [python, str(HERE / "worker.py"), str(task_file), str(result_file)],
                 stdout=log,
                 stderr=subprocess.PIPE,
-                preexec_fn=lambda: begin_worker(task.get("cpus")),
+                preexec_fn=lambda: begin_worker(task.get("cpus"), limit_of_memory),
             )
             overdue = threading.Timer(limit, self._worker.kill)
             overdue.start()
@@ -176,7 +185,10 @@ class Session:
             raise Absent(
                 f"failed ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)}): {last}"
             )
-        return json.loads(result_file.read_text())
+        result = json.loads(result_file.read_text())
+        if "memory_bytes" in task:
+            result["memory_limit"] = limit_of_memory.told
+        return result
 
     def _tell(self, measurement: Measurement) -> None:
         if not measurement.ok:
@@ -233,7 +245,8 @@ class Session:
             self._worker.wait()
 
 
-def begin_worker(cpus: list[int] | None) -> None:
+def begin_worker(cpus: list[int] | None, limit: MemoryLimit) -> None:
+    limit.join()
     if cpus is not None:
         os.sched_setaffinity(0, cpus)
     end_with_parent()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ class Run:
     disk_bytes: int = 0
     # The system whose Python runs it, if not its own.
     python_of: str | None = None
+    # Whether its directory stays for the next run, and whether it begins with none.
+    keep: bool = False
+    fresh: bool = False
+    # Seconds after which it is stopped.
+    limit: float = 1800
 
 
 def in_turns(
@@ -47,12 +53,16 @@ def in_turns(
             for run, measured in order if number % 2 == 0 else reversed(order):
                 if measured and not measured[-1].ok:
                     continue
+                if run.fresh:
+                    shutil.rmtree(run.task["directory"], ignore_errors=True)
                 measurement = session.measure(
                     scenario,
                     run.system,
                     run.variant,
                     dict(run.task),
                     run.disk_bytes,
+                    keep=run.keep,
+                    limit=run.limit,
                     python_of=run.python_of,
                 )
                 if measurement is not None:

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 
 import measure
+from beyond import beyond_build, beyond_lookups, beyond_steps
+from beyond_calls import beyond_calls
+from beyond_files import beyond_files
 from callers import callers
 from calls import calls
 from gpu import gpu
@@ -233,6 +236,11 @@ PROGRAMS = {
     "callers": callers,
     "gpu": gpu,
     "layers": layers,
+    "beyond_build": beyond_build,
+    "beyond_steps": beyond_steps,
+    "beyond_lookups": beyond_lookups,
+    "beyond_calls": beyond_calls,
+    "beyond_files": beyond_files,
 }
 # This one imports torch, which others may not have.
 MANY_TABLES = "dlrm"

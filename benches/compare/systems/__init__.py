@@ -98,6 +98,10 @@ class System:
         """Fills weights with what these rows are now, for the self-check."""
         self.lookup(keys, weights)
 
+    def peek(self, keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Looks up without making rows. Returns which keys have one."""
+        raise NotImplementedError
+
     def fill(self, keys: np.ndarray, weights: np.ndarray) -> None:
         """Makes these rows, with any weights."""
         self.lookup(keys, weights)
@@ -114,6 +118,10 @@ class System:
 
     def restore(self, path: Path) -> None:
         """Goes on from what save wrote."""
+        raise NotImplementedError
+
+    def dump(self, file: Path, format: str) -> None:
+        """Writes the weights of all rows for serving."""
         raise NotImplementedError
 
     def compact(self) -> bool:

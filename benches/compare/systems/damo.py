@@ -67,6 +67,17 @@ class Damo(System):
             ),
         )
 
+    def peek(self, keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        found = np.empty(keys.size, np.uint8)
+        floats = (weights.ctypes.data, weights.size)
+        check(
+            self._library,
+            self._library.embedding_peek(
+                self._embedding, keys.ctypes.data, keys.size, *floats, found.ctypes.data
+            ),
+        )
+        return found.astype(bool)
+
     def apply(self, keys: np.ndarray, gradients: np.ndarray) -> None:
         check(
             self._library,
@@ -100,6 +111,12 @@ class Damo(System):
         self._library.check(
             self._library.storage_load_from_checkpoint(self._storage, str(path).encode())
         )
+
+    def dump(self, file: Path, format: str) -> None:
+        bag = self._library.params({"format": format})
+        status = self._library.storage_dump(self._storage, str(file).encode(), bag)
+        self._library.params_free(bag)
+        self._library.check(status)
 
     def compact(self) -> bool:
         if self._library.storage_compact is None:

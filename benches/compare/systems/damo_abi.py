@@ -39,9 +39,11 @@ PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {
     "damo_storage_stat": (c_int, (c_void_p, c_char_p, POINTER(c_uint64))),
     "damo_storage_checkpoint": (c_int, (c_void_p, c_char_p)),
     "damo_storage_load_from_checkpoint": (c_int, (c_void_p, c_char_p)),
+    "damo_storage_dump": (c_int, (c_void_p, c_char_p, c_void_p)),
     "damo_storage_free": (None, (c_void_p,)),
     "damo_embedding_new": (c_void_p, (c_void_p, c_void_p, c_void_p, c_size_t, c_uint32, c_void_p)),
     "damo_embedding_lookup": (c_int, (c_void_p, *KEYS, *FLOATS)),
+    "damo_embedding_peek": (c_int, (c_void_p, *KEYS, *FLOATS, c_void_p)),
     "damo_embedding_apply_gradients": (c_int, (c_void_p, *KEYS, *FLOATS)),
     "damo_embedding_free": (None, (c_void_p,)),
 }

@@ -156,7 +156,7 @@ class Lmdb(System):
             packed = b"".join([rows.get(name, zeros) for name in names])
             missing[:] = [name not in rows for name in names]
         self._counts["rows_loaded"] += keys.size
-        return np.frombuffer(packed, np.float32).reshape(keys.size, -1).copy(), missing
+        return np.frombuffer(packed, np.float32).reshape(keys.size, self._width).copy(), missing
 
     def _write(self, transaction: lmdb.Transaction, keys: np.ndarray, rows: np.ndarray) -> None:
         items = list(zip(split(keys.tobytes(), 8), split(rows.tobytes(), 4 * self._width)))
