@@ -889,10 +889,11 @@ damo_status damo_filter_sync(const damo_filter *filter);
  * - options: may be NULL. Names (defaults):
  *
  * ```text
- *     cache_bytes   memory for rows and RocksDB's indexes and filters, at least 64 KiB (1 GiB).
- *                   The library stays within it and a constant (docs/performance.md), however
- *                   large the table is. A running call needs memory beside it for its keys and
- *                   gradients, and for its rows if they are more than the cache holds
+ *     cache_bytes   memory for rows, indexes and filters, at least 64 KiB (a quarter of the
+ *                   memory that the process may have: docs/parameters.md). It is taken as rows
+ *                   come. The library stays within it and a constant (docs/performance.md),
+ *                   however large the table is. A running call needs memory beside it for its
+ *                   keys and gradients, and for its rows if they are more than the cache holds
  *     durability    "process": a call that returned survives anything that kills the process (the
  *                   default);
  *                   "power": and a power failure of the machine;
@@ -1112,6 +1113,7 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
  *     writer_waited_us  microseconds that the background writer waited for merges
  *     sorted_runs       sorted runs of files on disk. A row that is not in memory may be in each
  *     index_bytes       bytes held for the indexes and filters of these files, of cache_bytes
+ *     cache_bytes       the option cache_bytes, or its default on this machine
  *     bytes_in_memory   bytes held for rows, indexes and filters
  *     bytes_on_disk     the sizes of the files in data_dir, also with read_only
  *     journal_bytes     the journal's part of these, which the next opening after a kill needs

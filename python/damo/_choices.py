@@ -64,6 +64,7 @@ StatName = Literal[
     "writer_waited_us",
     "sorted_runs",
     "index_bytes",
+    "cache_bytes",
     "bytes_in_memory",
     "bytes_on_disk",
     "journal_bytes",

@@ -43,7 +43,8 @@ class Storage(StorageDump, StorageCheckpoint, StorageImport, StorageStats):
 
     ttl: seconds, or a timedelta, rounded up to seconds. A row that was not updated for so long is
     gone; 0: rows never expire.
-    cache_bytes: memory for rows and RocksDB's indexes and filters (1 GiB).
+    cache_bytes: memory for rows, indexes and filters, taken as rows come (a quarter of the memory
+    that the process may have: docs/parameters.md; stat("cache_bytes") tells).
     durability: what survives. "process": every call that returned, whatever kills the process (the
     default). "power": also if the machine loses power. "checkpoint": only what flush, checkpoint or
     close has written; the fastest.

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod compact;
+mod default_cache;
 mod describe;
 mod directory;
 mod dump;
@@ -53,6 +54,7 @@ use crate::engine::writer::WriterThread;
 use crate::error::{Error, Result};
 use crate::locks::{Mutex, RwLockReadGuard};
 use crate::process::{self, Call, check_opener};
+use default_cache::Promise;
 use directory::Directory;
 use dump::bases::Bases;
 use read_only::Likeness;
@@ -90,6 +92,8 @@ struct Handle {
     pid: u32,
     /// Given back once the database is closed: dropped after `engine`.
     dir: Directory,
+    /// So that storages which are opened later leave this one its memory.
+    _promise: Promise,
     /// With `read_only`: the directory that is open in place of the storage's own.
     likeness: Option<Arc<Likeness>>,
     /// Closing is a call too. The last field, so that the call ends when everything else is gone.

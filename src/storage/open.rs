@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use super::checkpoint::{self, swap};
+use super::default_cache::Promise;
 use super::directory::{Directory, foreign};
 use super::dump::bases::Bases;
 use super::filters::Filters;
@@ -83,6 +84,7 @@ impl Storage {
         check_threads(&options)?;
         // After the check of threads, for each of which the C library sets memory aside.
         check_headroom(options.threads)?;
+        let promise = Promise::new(options.cache_bytes);
         let rocks = open_rocks(&directory, &options, &expiry)?;
         directory.keep();
         // Read before replay: the base dumps tell which tombstones must stay.
@@ -102,6 +104,7 @@ impl Storage {
                 writer,
                 pid: process::id(),
                 dir: directory,
+                _promise: promise,
                 likeness: likeness.clone(),
                 closing: None,
             }),

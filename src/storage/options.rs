@@ -1,5 +1,6 @@
 //! The option bag of `damo_storage_new`, read and checked.
 
+use super::default_cache::default_cache_bytes;
 use crate::engine::options::{Durability, StorageOptions};
 use crate::error::Result;
 use crate::limits::MAX_THREADS;
@@ -10,7 +11,6 @@ const DURABILITIES: [(&str, Durability); 3] = [
     ("power", Durability::Power),
     ("checkpoint", Durability::Checkpoint),
 ];
-const DEFAULT_CACHE_BYTES: i64 = 1 << 30;
 const MIN_CACHE_BYTES: i64 = 64 << 10;
 /// An NVMe disk needs more than 32 reads in flight to show what it can do.
 const DEFAULT_READERS: i64 = 64;
@@ -21,8 +21,8 @@ impl StorageOptions {
     pub fn read(params: &Params) -> Result<StorageOptions> {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as i64);
         let mut reader = params.reader("storage");
-        let cache_bytes =
-            reader.int("cache_bytes", DEFAULT_CACHE_BYTES, MIN_CACHE_BYTES, isize::MAX as i64)?;
+        let default = default_cache_bytes() as i64;
+        let cache_bytes = reader.int("cache_bytes", default, MIN_CACHE_BYTES, isize::MAX as i64)?;
         let durability = reader.choice("durability", 0, &DURABILITIES.map(|(word, _)| word))?;
         let threads =
             reader.int("threads", cores.min(MAX_THREADS as i64), 1, MAX_THREADS as i64)?;

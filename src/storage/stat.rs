@@ -15,7 +15,7 @@ use crate::params::find_name;
 
 type Read = fn(&Storage) -> Result<u64>;
 
-const STATS: [(&str, Read); 26] = [
+const STATS: [(&str, Read); 27] = [
     ("groups", |storage| Ok(storage.engine().groups.lock().len() as u64)),
     ("rows_estimate", |storage| storage.engine().rocks()?.estimated_rows()),
     ("rows_in_memory", |storage| Ok(over_caches(storage.engine(), |cache| cache.rows() as u64))),
@@ -43,6 +43,7 @@ const STATS: [(&str, Read); 26] = [
     ("writer_waited_us", |storage| counted(storage, |counts| &counts.writer_waited_us)),
     ("sorted_runs", |storage| storage.engine().rocks()?.sorted_runs()),
     ("index_bytes", |storage| storage.engine().rocks()?.metadata_bytes()),
+    ("cache_bytes", |storage| Ok(storage.engine().options.cache_bytes as u64)),
     ("bytes_in_memory", |storage| {
         let engine = storage.engine();
         Ok(engine.budget.used() as u64 + engine.rocks()?.bytes_in_memory()?)

@@ -154,7 +154,7 @@ const ENGINE: [(&str, &str); 64] = [
     ("rights", "turns"),
 ];
 /// The same for the storage.
-const STORAGE: [(&str, &str); 49] = [
+const STORAGE: [(&str, &str); 50] = [
     ("checkpoint", "checkpoint/id checkpoint/list mod"),
     ("checkpoint/load", "checkpoint/list checkpoint/swap directory filters mod open scan/check"),
     ("dump", "dump/bases dump/select mod scan scan/page"),
@@ -180,9 +180,10 @@ const STORAGE: [(&str, &str); 49] = [
     ("import", "import/options import/rows import/source import/survey mod"),
     (
         "open",
-        "checkpoint/list checkpoint/swap directory dump/bases filters first_opening mod \
-         read_only/likeness",
+        "checkpoint/list checkpoint/swap default_cache directory dump/bases filters first_opening \
+         mod read_only/likeness",
     ),
+    ("options", "default_cache"),
     ("prefetch", "mod"),
     ("record", "mod"),
     ("row_count", "dump/select mod scan/page"),
@@ -214,7 +215,7 @@ const STORAGE: [(&str, &str); 49] = [
     ("salvage/calls", "salvage/lost salvage/report"),
     ("salvage/sources", "salvage/lost salvage/report"),
     ("set_executor", "mod"),
-    ("mod", "directory dump/bases read_only/likeness"),
+    ("mod", "default_cache directory dump/bases read_only/likeness"),
     (
         "read_only/likeness",
         "directory read_only/folder read_only/held read_only/listing read_only/messages \

@@ -319,6 +319,7 @@ fn statistics_count_what_happened() {
     assert!((5000..=5002).contains(&stat("rows_estimate")), "{}", stat("rows_estimate"));
     assert!(stat("bytes_on_disk") > 5000 * 16 * 4 / 4, "{}", stat("bytes_on_disk"));
     assert!(stat("bytes_in_memory") > 0);
+    assert!(stat("cache_bytes") >= 64 << 20, "a quarter of this machine's memory");
     let error = failure(storage.stat("rows"), Status::InvalidArgument);
     for name in Storage::stat_names() {
         assert!(error.message().contains(name), "{error}");

@@ -64,10 +64,11 @@ pub struct damo_storage {
 /// - options: may be NULL. Names (defaults):
 ///
 /// ```text
-///     cache_bytes   memory for rows and RocksDB's indexes and filters, at least 64 KiB (1 GiB).
-///                   The library stays within it and a constant (docs/performance.md), however
-///                   large the table is. A running call needs memory beside it for its keys and
-///                   gradients, and for its rows if they are more than the cache holds
+///     cache_bytes   memory for rows, indexes and filters, at least 64 KiB (a quarter of the
+///                   memory that the process may have: docs/parameters.md). It is taken as rows
+///                   come. The library stays within it and a constant (docs/performance.md),
+///                   however large the table is. A running call needs memory beside it for its
+///                   keys and gradients, and for its rows if they are more than the cache holds
 ///     durability    "process": a call that returned survives anything that kills the process (the
 ///                   default);
 ///                   "power": and a power failure of the machine;

@@ -43,6 +43,7 @@ use crate::ffi::{arguments, guard};
 ///     writer_waited_us  microseconds that the background writer waited for merges
 ///     sorted_runs       sorted runs of files on disk. A row that is not in memory may be in each
 ///     index_bytes       bytes held for the indexes and filters of these files, of cache_bytes
+///     cache_bytes       the option cache_bytes, or its default on this machine
 ///     bytes_in_memory   bytes held for rows, indexes and filters
 ///     bytes_on_disk     the sizes of the files in data_dir, also with read_only
 ///     journal_bytes     the journal's part of these, which the next opening after a kill needs

@@ -1,0 +1,238 @@
+//! The default of `cache_bytes`: a quarter of the memory that the process may have.
+//!
+//! That is the machine's memory, or the smallest limit of the process, of its cgroup and of the
+//! cgroups above that one. Storages that the process has open already leave less.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::{Resource, getrlimit};
+
+/// The cache has one part in so many. The others are for the page cache, which has the table, and
+/// for the caller.
+const PART: u64 = 4;
+/// The least default: a smaller cache would hardly hold a batch.
+const LEAST: u64 = 64 << 20;
+/// The default where nobody tells how much memory there is.
+const UNKNOWN: u64 = 1 << 30;
+
+/// The sum of `cache_bytes` of all storages that are open.
+static PROMISED: AtomicU64 = AtomicU64::new(0);
+
+/// The memory that an open storage may take.
+pub(super) struct Promise(u64);
+
+impl Promise {
+    pub(super) fn new(cache_bytes: usize) -> Promise {
+        PROMISED.fetch_add(cache_bytes as u64, Ordering::Relaxed);
+        Promise(cache_bytes as u64)
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        PROMISED.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// The default of a storage that is opened now.
+pub(super) fn default_cache_bytes() -> u64 {
+    let limits = [Resource::As, Resource::Data].map(|resource| getrlimit(resource).current);
+    let memory = limits.into_iter().flatten().fold(memory(Path::new("/")), u64::min);
+    part_of(memory, PROMISED.load(Ordering::Relaxed))
+}
+
+fn part_of(memory: u64, promised: u64) -> u64 {
+    (memory.saturating_sub(promised) / PART).clamp(LEAST, isize::MAX as u64)
+}
+
+/// The machine's memory, or less if cgroups have less. `root` is the folder that has `proc` and
+/// `sys`.
+fn memory(root: &Path) -> u64 {
+    let machine = read(&root.join("proc/meminfo")).lines().find_map(|line| {
+        let kib: u64 =
+            line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    });
+    let groups = read(&root.join("proc/self/cgroup"));
+    let mounts = read(&root.join("proc/self/mountinfo"));
+    let limits =
+        mounts.lines().filter_map(Mount::read).flat_map(|mount| mount.limits(root, &groups));
+    limits.fold(machine.unwrap_or(PART * UNKNOWN), u64::min)
+}
+
+/// A file's text; nothing if it cannot be read.
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Where a hierarchy of cgroups that limits memory is mounted.
+struct Mount<'a> {
+    /// The cgroup that the mounted folder is.
+    group: &'a str,
+    folder: &'a str,
+    is_v2: bool,
+}
+
+impl<'a> Mount<'a> {
+    /// Reads a line of `mountinfo`. None when it is of something else.
+    fn read(line: &'a str) -> Option<Mount<'a>> {
+        let (place, kind) = line.split_once(" - ")?;
+        let mut place = place.split(' ').skip(3);
+        let (group, folder) = (place.next()?, place.next()?);
+        let mut kind = kind.split(' ');
+        let is_v2 = match kind.next()? {
+            "cgroup2" => true,
+            // The last word has the hierarchy's controllers, among others.
+            "cgroup" if kind.nth(1)?.split(',').any(|word| word == "memory") => false,
+            _ => return None,
+        };
+        Some(Mount { group, folder, is_v2 })
+    }
+
+    /// The limits of the process's cgroup, and of those above it as far as they are mounted.
+    /// `groups` has the process's cgroup in each hierarchy.
+    fn limits(&self, root: &Path, groups: &str) -> Vec<u64> {
+        let top = root.join(self.folder.trim_start_matches('/'));
+        let mut folder = top.join(self.below(groups).unwrap_or_default());
+        let names: &[&str] =
+            if self.is_v2 { &["memory.max", "memory.high"] } else { &["memory.limit_in_bytes"] };
+        let mut limits = Vec::new();
+        loop {
+            // "max" is no number, and no limit.
+            let limit = |name: &&str| read(&folder.join(name)).trim().parse::<u64>().ok();
+            limits.extend(names.iter().filter_map(limit));
+            if folder == top || !folder.pop() {
+                return limits;
+            }
+        }
+    }
+
+    /// Where the process's cgroup lies below the mounted folder. None when it does not.
+    fn below(&self, groups: &str) -> Option<PathBuf> {
+        let group = groups.lines().find_map(|line| {
+            let mut parts = line.splitn(3, ':');
+            let (number, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
+            let is_here = match self.is_v2 {
+                true => number == "0" && controllers.is_empty(),
+                false => controllers.split(',').any(|word| word == "memory"),
+            };
+            is_here.then_some(group)
+        })?;
+        let below = Path::new(group).strip_prefix(self.group).ok()?;
+        // A cgroup outside the process's namespace has a path with "..".
+        below.components().all(|part| part.as_os_str() != "..").then(|| below.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+    const V2: &str =
+        "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate";
+
+    /// A root with 16 GiB of memory and these files.
+    fn root(files: &[(&str, &str)]) -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let meminfo = ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree:  1 kB\n");
+        for (path, text) in [meminfo].iter().chain(files) {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn found(files: &[(&str, &str)]) -> u64 {
+        memory(root(files).path())
+    }
+
+    /// What is found in a cgroup `/a/b`, with these files below the mounted folder.
+    fn in_v2(files: &[(&str, &str)]) -> u64 {
+        let mut all = vec![
+            ("proc/self/cgroup".to_owned(), "0::/a/b\n"),
+            ("proc/self/mountinfo".to_owned(), V2),
+        ];
+        all.extend(files.iter().map(|(path, text)| (format!("sys/fs/cgroup/{path}"), *text)));
+        found(&all.iter().map(|(path, text)| (path.as_str(), *text)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_machine_has_the_memory_where_no_cgroup_limits_it() {
+        assert_eq!(found(&[]), 16 * GIB);
+        assert_eq!(found(&[("proc/self/cgroup", "0::/\n"), ("proc/self/mountinfo", V2)]), 16 * GIB);
+        for text in ["max\n", "", "-1", "many", "1e9", "99999999999999999999999", "0x10"] {
+            assert_eq!(in_v2(&[("a/b/memory.max", text)]), 16 * GIB, "{text}");
+        }
+        // More than there is.
+        assert_eq!(in_v2(&[("a/b/memory.max", "18446744073709551615")]), 16 * GIB);
+    }
+
+    #[test]
+    fn the_smallest_limit_of_nested_cgroups_counts() {
+        let limits = [("a/b/memory.max", "max\n"), ("a/memory.max", "2147483648\n")];
+        assert_eq!(in_v2(&limits), 2 * GIB);
+        let limits = [("a/b/memory.max", "1073741824\n"), ("a/memory.max", "2147483648\n")];
+        assert_eq!(in_v2(&limits), GIB);
+        let limits = [("a/b/memory.max", "4294967296\n"), ("a/b/memory.high", "3221225472\n")];
+        assert_eq!(in_v2(&limits), 3 * GIB);
+        // Inside a container the topmost cgroup that is seen has a limit, too.
+        assert_eq!(in_v2(&[("memory.max", "5368709120\n")]), 5 * GIB);
+        // Of a cgroup beside the process's.
+        assert_eq!(in_v2(&[("a/c/memory.max", "1048576\n")]), 16 * GIB);
+    }
+
+    #[test]
+    fn version_1_has_its_own_hierarchy() {
+        let v1 = "40 30 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                  41 30 0:34 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+                  42 30 0:35 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let groups = "5:cpu,cpuacct:/x\n4:memory:/a:b/c\n0::/y\n";
+        let both = [("proc/self/cgroup", groups), ("proc/self/mountinfo", v1)];
+        let with = |path: &str, text: &str| found(&[both[0], both[1], (path, text)]);
+        let limit = "memory.limit_in_bytes";
+        let at = |folder: &str| format!("sys/fs/cgroup/{folder}/{limit}");
+        assert_eq!(with(&at("memory/a:b/c"), "2147483648\n"), 2 * GIB);
+        assert_eq!(with(&at("memory/a:b"), "2147483648\n"), 2 * GIB);
+        assert_eq!(with(&at("memory/a:b/c"), "9223372036854771712\n"), 16 * GIB);
+        assert_eq!(with(&at("cpu/x"), "1\n"), 16 * GIB);
+        assert_eq!(with("sys/fs/cgroup/unified/y/memory.max", "1073741824\n"), GIB);
+    }
+
+    #[test]
+    fn a_container_sees_its_cgroup_as_the_mounted_folder() {
+        let mount = "30 23 0:26 /docker/1 /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
+        for group in ["0::/docker/1\n", "0::/docker/12\n", "0::/../2\n", "0::/docker/1/../2\n", ""]
+        {
+            let files = [
+                ("proc/self/cgroup", group),
+                ("proc/self/mountinfo", mount),
+                ("sys/fs/cgroup/memory.max", "1073741824\n"),
+                ("sys/fs/2/memory.max", "1048576\n"),
+                ("sys/fs/cgroup/2/memory.max", "1048576\n"),
+            ];
+            assert_eq!(found(&files), GIB, "{group}");
+        }
+    }
+
+    #[test]
+    fn a_quarter_of_what_open_storages_leave_is_the_default() {
+        assert_eq!(part_of(16 * GIB, 0), 4 * GIB);
+        assert_eq!(part_of(16 * GIB, 4 * GIB), 3 * GIB);
+        for (memory, promised) in [(0, 0), (1, 0), (GIB, GIB), (GIB, 50 * GIB), (GIB / 8, 0)] {
+            assert_eq!(part_of(memory, promised), LEAST);
+        }
+        assert_eq!(part_of(u64::MAX, 0), (u64::MAX / 4).min(isize::MAX as u64));
+        let sum = (0..1000).fold(0, |promised, _| promised + part_of(16 * GIB, promised));
+        assert!(sum < 16 * GIB + 1000 * LEAST);
+        // Of what cannot be told.
+        assert_eq!(part_of(memory(Path::new("/nowhere")), 0), UNKNOWN);
+        // This machine's.
+        assert!(default_cache_bytes() >= LEAST);
+    }
+}
