@@ -4,19 +4,23 @@
 //! Files come in the order in which a key is looked for. The first one without room and all that
 //! follow are not opened: in the oldest run, those of the largest keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::{self, Builder};
 
 use super::lookup_files::{Failures, Leveled, LookupFiles, Use};
 use super::lookups::Lookups;
 use super::sst::{Bounds, OpenFile, Passing, SstLookup, SstRows};
 use crate::files::regular;
+use crate::locks::Mutex;
 
 /// An open file of which only the head was read. The error says what becomes of a file that was not
 /// opened; None when it is gone.
 type Head = Result<(SstRows, Passing), Option<Use>>;
+/// A file whose filter is to be read.
+type Unread = (PathBuf, SstRows, Passing);
 
 /// Open files, and the bytes of memory that they take.
 #[derive(Clone, Copy, Default)]
@@ -40,6 +44,8 @@ pub(super) struct Admission<'a> {
     known: HashMap<PathBuf, (Bounds, Use)>,
     /// The heads that were read of files that are not added yet.
     heads: HashMap<PathBuf, Head>,
+    /// What has become of files that were opened ahead.
+    ahead: HashMap<PathBuf, Use>,
     files: Vec<Leveled>,
     /// How many of these files are open, and the bytes of memory that they take.
     open: usize,
@@ -77,6 +83,7 @@ impl<'a> Admission<'a> {
             lookups,
             known: again,
             heads: HashMap::new(),
+            ahead: HashMap::new(),
             files: Vec::new(),
             open: 0,
             bytes: 0,
@@ -92,7 +99,7 @@ impl<'a> Admission<'a> {
     /// take, so it reads no filter.
     pub(super) fn will_leave(&mut self, listed: &[Leveled]) -> u64 {
         let (mut open, mut bytes, mut left) = (0, 0_usize, 0);
-        for file in listed {
+        for file in listed.iter().take_while(|_| !self.lookups.is_stopped()) {
             let needed = match self.known.get(&file.path).map(|(_, known)| known) {
                 Some(Use::Open(open)) => open.bytes(),
                 Some(Use::NoRoom(bytes)) if *bytes > 0 => *bytes,
@@ -114,6 +121,45 @@ impl<'a> Admission<'a> {
             }
         }
         left
+    }
+
+    /// Reads the filters of files whose heads were read, on so many threads: as far as they have
+    /// room without files of the previous list being closed.
+    pub(super) fn read_ahead(&mut self, listed: &[Leveled], threads: usize) {
+        let mut unread: VecDeque<Unread> = VecDeque::new();
+        let mut bytes = self.gone.bytes + self.kept.bytes + self.new.bytes;
+        for file in listed {
+            let Some(head) = self.heads.remove(&file.path) else { continue };
+            let needed = head.as_ref().map_or(0, |(rows, _)| bytes_of(rows));
+            bytes = bytes.saturating_add(needed);
+            match head {
+                Ok((rows, passing)) if bytes <= self.lookups.room => {
+                    unread.push_back((file.path.clone(), rows, passing));
+                }
+                head => {
+                    self.heads.insert(file.path.clone(), head);
+                }
+            }
+        }
+        let others = threads.min(unread.len()).saturating_sub(1);
+        let (unread, ahead) = (Mutex::new(unread), Mutex::new(HashMap::new()));
+        let work = || {
+            while !self.lookups.is_stopped()
+                && let Some((path, rows, passing)) = pop(&unread)
+            {
+                ahead.lock().insert(path, read(self.lookups, rows, &passing));
+            }
+        };
+        thread::scope(|scope| {
+            for number in 1..=others {
+                let builder = Builder::new().name(format!("damo-opening-{number}"));
+                // Where no thread can be made, those that there are read all filters.
+                let _ = builder.spawn_scoped(scope, work);
+            }
+            work();
+        });
+        self.ahead = ahead.into_inner();
+        self.new.bytes += self.ahead.values().map(Use::bytes).sum::<usize>();
     }
 
     /// Adds the next file, open if possible. False when a merge has deleted it since it was listed.
@@ -166,6 +212,9 @@ impl<'a> Admission<'a> {
 
     /// Opens a file. None when it is gone.
     fn open(&mut self, file: &Leveled) -> Option<Use> {
+        if let Some(state) = self.ahead.remove(&file.path) {
+            return Some(self.with_room(state));
+        }
         let head = self.heads.remove(&file.path);
         let (rows, passing) = match head.unwrap_or_else(|| self.open_head(file)) {
             Ok(opened) => opened,
@@ -179,15 +228,17 @@ impl<'a> Admission<'a> {
         if all.saturating_add(needed) > self.lookups.room {
             self.close_gone();
         }
-        #[cfg(test)]
-        self.lookups.filters_read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let Ok(lookup) = SstLookup::new(rows) else { return Some(refused(&passing)) };
-        let bytes = lookup.bytes();
-        if !self.has_room(bytes) {
-            return Some(Use::NoRoom(bytes));
+        let state = self.with_room(read(self.lookups, rows, &passing));
+        self.new.bytes += state.bytes();
+        Some(state)
+    }
+
+    /// A file that was opened, if it has room.
+    fn with_room(&self, state: Use) -> Use {
+        match state {
+            Use::Open(open) if !self.has_room(open.bytes()) => Use::NoRoom(open.bytes()),
+            state => state,
         }
-        self.new.bytes += bytes;
-        Some(Use::Open(Arc::new(lookup)))
     }
 
     /// Opens a file, and reads its head.
@@ -223,6 +274,20 @@ fn open_head(file: &Leveled) -> Head {
     let rows = SstRows::open(file.path.clone(), Box::new(source), file.bounds.clone());
     let rows = rows.map_err(|_| Some(refused(&passing)))?;
     Ok((rows, passing))
+}
+
+fn pop(unread: &Mutex<VecDeque<Unread>>) -> Option<Unread> {
+    unread.lock().pop_front()
+}
+
+/// Reads the fences and the filter of a file.
+fn read(_lookups: &Lookups, rows: SstRows, passing: &Passing) -> Use {
+    #[cfg(test)]
+    {
+        drop(_lookups.pause.lock());
+        _lookups.filters_read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    SstLookup::new(rows).map_or_else(|_| refused(passing), |lookup| Use::Open(Arc::new(lookup)))
 }
 
 /// What becomes of a file that was refused. The next list tries it again if the disk or the memory

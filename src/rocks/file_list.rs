@@ -16,6 +16,7 @@ use super::live_files::place;
 use super::lookup_files::{Leveled, LookupFiles, in_order};
 use super::lookups::{Known, Lookups};
 use super::options::{lookup_bytes, small_cache_bytes};
+use super::preparation::Work;
 use crate::error::Result;
 use crate::threads;
 
@@ -50,14 +51,55 @@ impl Rocks {
         if let Some(files) = lookups.as_of(changes) {
             return files;
         }
+        // No load waits while many files are opened.
+        if lookups.is_preparing() {
+            return None;
+        }
         let _listing = lookups.listing.lock();
         // Another thread may just have made it.
         let changes = lookups.changes();
         if let Some(files) = lookups.as_of(changes) {
             return files;
         }
+        if lookups.is_preparing() || self.prepares() {
+            return None;
+        }
         self.list_again(changes);
         lookups.as_of(changes).flatten()
+    }
+
+    /// Has a thread open the files of the next list, if they are so many that a load would wait
+    /// long. False where the load has to make the list itself. `listing` is locked.
+    fn prepares(&self) -> bool {
+        let Some(work) = self.work_to_prepare() else { return false };
+        let needed = self.lookup_bytes_needed().unwrap_or(0);
+        let is_started = self.preparation.start(work).is_ok();
+        if is_started {
+            // RocksDB has what is left over meanwhile.
+            let room = self.metadata.bytes();
+            let left = room.saturating_sub(usize::try_from(needed).unwrap_or(usize::MAX));
+            self.set_cache_bytes(left.max(small_cache_bytes(room)));
+        }
+        is_started
+    }
+
+    /// The files to open, if they are many. None also where none can be opened now.
+    fn work_to_prepare(&self) -> Option<Work> {
+        let lookups = &self.lookups;
+        let size = self.live_bytes()?;
+        let too_large = lookups.too_large.load(Ordering::Relaxed);
+        if size < lookups.at_once || size >= too_large || self.entries_in_memory() != Some(0) {
+            return None;
+        }
+        let files = newest_first(&self.db.live_files().ok()?)?;
+        let before = lookups.known.lock().files.clone();
+        let known = before.as_ref().map(|before| before.known()).unwrap_or_default();
+        let is_new = |file: &&Leveled| {
+            known.get(&file.path).is_none_or(|(bounds, _)| *bounds != file.bounds)
+        };
+        let new_bytes: u64 = files.iter().filter(is_new).map(|file| file.bounds.len).sum();
+        let work = || Work { lookups: Arc::clone(lookups), before, files, size };
+        (new_bytes >= lookups.at_once).then(work)
     }
 
     /// Counts a change of files that the caller has made. If somebody reads files, the list is made
@@ -67,7 +109,7 @@ impl Rocks {
         let _listing = lookups.listing.lock();
         // Whoever reads the number before it is set here gets the old list or the new one.
         let changes = lookups.changes() + 1;
-        if lookups.is_used() {
+        if lookups.is_used() && !lookups.is_preparing() && !lookups.is_stopped() {
             self.list_again(changes);
         }
         lookups.set_changes(changes);
@@ -91,9 +133,17 @@ impl Rocks {
         if is_wanted(lookups)
             && let Some(_listing) = lookups.listing.try_lock()
             && is_wanted(lookups)
+            && !lookups.is_preparing()
+            && !lookups.is_stopped()
         {
             self.list_again(lookups.changes());
         }
+    }
+
+    /// Gives up a list that is being made, once the file that is being read is done, and makes no
+    /// more lists: the database is about to be closed.
+    pub(crate) fn stop_listing(&self) {
+        self.lookups.is_stopped.store(true, Ordering::Relaxed);
     }
 
     /// Makes the list, which has seen `changes` changes. `listing` is locked. After a panic RocksDB
@@ -130,14 +180,18 @@ impl Rocks {
 
     /// Notes how many bytes fences and filters take, and gives RocksDB's cache `cache_bytes`.
     fn note_lookup_bytes(&self, bytes: usize, cache_bytes: usize) {
-        let lookups = &self.lookups;
-        let before = lookups.bytes.swap(bytes, Ordering::Relaxed);
-        let cache_before = lookups.cache_bytes.swap(cache_bytes, Ordering::Relaxed);
-        if cache_before != cache_bytes {
-            self.cache.clone().set_capacity(cache_bytes);
+        let before = self.lookups.bytes.swap(bytes, Ordering::Relaxed);
+        if before != bytes {
+            self.lookups.has_changed.store(true, Ordering::Release);
         }
-        if (before, cache_before) != (bytes, cache_bytes) {
-            lookups.has_changed.store(true, Ordering::Release);
+        self.set_cache_bytes(cache_bytes);
+    }
+
+    /// Sets the bytes of RocksDB's cache.
+    fn set_cache_bytes(&self, bytes: usize) {
+        if self.lookups.cache_bytes.swap(bytes, Ordering::Relaxed) != bytes {
+            self.cache.clone().set_capacity(bytes);
+            self.lookups.has_changed.store(true, Ordering::Release);
         }
     }
 
@@ -163,7 +217,12 @@ impl Rocks {
             if admission.will_leave(&files) > size / 2 {
                 return Listed::TooLarge(size);
             }
-            if !files.into_iter().all(|file| admission.add(file)) {
+            let mut add = |file| !lookups.is_stopped() && admission.add(file);
+            let are_there = files.into_iter().all(&mut add);
+            if lookups.is_stopped() {
+                return Listed::NotNow;
+            }
+            if !are_there {
                 continue;
             }
             let (files, left) = admission.end();

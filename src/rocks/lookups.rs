@@ -20,8 +20,13 @@ use crate::locks::Mutex;
 const MOST_FILES: usize = 512;
 /// A part of the descriptors that the process may have.
 const FILES_PART: u64 = 8;
+/// More threads than this open files no faster: a disk reads them in long pieces.
+const MOST_OPENING_THREADS: usize = 4;
 /// How long files that a merge has deleted stay open when nobody reads.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The load that needs files of fewer bytes opens them itself: it reads about a hundredth of them.
+/// Tests that compare reads have all files opened so.
+const AT_ONCE: u64 = if cfg!(feature = "check-index") { u64::MAX } else { 64 << 20 };
 
 /// How many descriptors an old list and a new one may have together before files of the old one are
 /// closed.
@@ -56,12 +61,24 @@ pub(super) struct Lookups {
     pub(super) most_descriptors: usize,
     /// The size of all files when less than half of it had room.
     pub(super) too_large: AtomicU64,
+    /// Set while a thread opens files (`preparation`). Set with `listing` locked; then nobody else
+    /// makes a list.
+    pub(super) is_preparing: AtomicBool,
+    /// Set when the database is about to be closed: no more files are opened.
+    pub(super) is_stopped: Arc<AtomicBool>,
+    /// Files of so many bytes are not opened by loads.
+    pub(super) at_once: u64,
+    /// How many threads open files for loads that do not wait.
+    pub(super) opening_threads: usize,
     /// Makes the next lists panic.
     #[cfg(test)]
     pub(super) panics: AtomicBool,
     /// How many filters were read.
     #[cfg(test)]
     pub(super) filters_read: AtomicUsize,
+    /// Held by a test that keeps the next file from being opened.
+    #[cfg(test)]
+    pub(super) pause: Mutex<()>,
 }
 
 /// The list, and which changes it has seen.
@@ -86,7 +103,7 @@ impl Known {
 
 impl Lookups {
     /// `room` is what fences and filters may take, and `cache_bytes` what RocksDB's cache has.
-    pub(super) fn new(room: usize, cache_bytes: usize) -> Lookups {
+    pub(super) fn new(room: usize, cache_bytes: usize, threads: usize) -> Lookups {
         let most_descriptors = most_descriptors();
         Lookups {
             known: Mutex::default(),
@@ -103,10 +120,16 @@ impl Lookups {
             most_files: most_descriptors.min(MOST_FILES),
             most_descriptors,
             too_large: AtomicU64::new(u64::MAX),
+            is_preparing: AtomicBool::new(false),
+            is_stopped: Arc::default(),
+            at_once: AT_ONCE,
+            opening_threads: threads.min(MOST_OPENING_THREADS),
             #[cfg(test)]
             panics: AtomicBool::new(false),
             #[cfg(test)]
             filters_read: AtomicUsize::new(0),
+            #[cfg(test)]
+            pause: Mutex::default(),
         }
     }
 
@@ -128,6 +151,14 @@ impl Lookups {
     pub(super) fn count_change(&self) {
         let _listing = self.listing.lock();
         self.set_changes(self.changes() + 1);
+    }
+
+    pub(super) fn is_preparing(&self) -> bool {
+        self.is_preparing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
     }
 
     /// The files, if the list has seen so many changes. The inner None: RocksDB has to be asked.

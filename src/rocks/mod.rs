@@ -29,6 +29,7 @@ mod missing;
 mod open;
 mod options;
 mod predecessor;
+mod preparation;
 mod ranges;
 mod read;
 pub(crate) mod read_batch;
@@ -41,6 +42,7 @@ mod sst;
 mod sst_writer;
 mod wreck;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rust_rocksdb::{
@@ -61,6 +63,7 @@ pub(crate) use open::DatabaseKind;
 use options::Metadata;
 pub(crate) use options::{MAX_OPEN_FILES, Opening, Resources, background_threads};
 pub(crate) use predecessor::{PREDECESSOR, check_not_predecessor};
+use preparation::Preparation;
 pub(crate) use ranges::KeyRange;
 pub(crate) use regular::check_regular;
 pub(crate) use snapshot::Snapshot;
@@ -96,7 +99,9 @@ pub(crate) struct Rocks {
     /// How many files scans have open.
     files_of_scans: AtomicUsize,
     /// The files that single rows are read from.
-    lookups: Lookups,
+    lookups: Arc<Lookups>,
+    /// The thread that opens many files for the list.
+    preparation: Preparation,
     /// What merges have written.
     merge_counts: MergeCounts,
     /// The threads of one merge that `compact` makes.
@@ -181,6 +186,8 @@ impl Rocks {
         let (lookup_bytes, cache_bytes) =
             (self.lookup_bytes(), self.lookups.cache_bytes.load(Ordering::Relaxed) as u64);
         let lookup_bytes = match lookup_bytes {
+            // More of them are on their way.
+            _ if self.lookups.is_preparing() => self.metadata.bytes() as u64,
             0 => self.lookup_bytes_needed()?,
             _ => lookup_bytes,
         };

@@ -1,6 +1,7 @@
 //! Opening: tells what database a directory has, and opens or makes it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use rust_rocksdb::{
@@ -14,6 +15,7 @@ use super::file_names::CURRENT;
 use super::lookups::Lookups;
 use super::merge_counts::MergeCounts;
 use super::options::{Logs, METADATA_PART, Metadata};
+use super::preparation::Preparation;
 use super::{Opening, Resources, Rocks, blame, missing, options, predecessor, translate};
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
@@ -129,7 +131,8 @@ impl Rocks {
             ColumnFamilyDescriptor::new(FAMILY, options::meta(&cache)),
         ];
         let room = options.cache_bytes / METADATA_PART;
-        let lookups = Lookups::new(room - options::small_cache_bytes(room), metadata.cache_bytes());
+        let room = room - options::small_cache_bytes(room);
+        let lookups = Lookups::new(room, metadata.cache_bytes(), options.threads);
         let mut database = options::database(options, opening, logs, metadata);
         database.add_event_listener(lookups.listener());
         let merge_counts = MergeCounts::default();
@@ -168,7 +171,8 @@ impl Rocks {
             has_failed: AtomicBool::new(false),
             seen_errors: AtomicU64::new(0),
             files_of_scans: AtomicUsize::new(0),
-            lookups,
+            preparation: Preparation::new(&lookups),
+            lookups: Arc::new(lookups),
             merge_counts: MergeCounts::default(),
             merge_threads: 1,
             #[cfg(feature = "check-index")]
@@ -189,7 +193,7 @@ impl Rocks {
         database.create_missing_column_families(false);
         let db = DB::open_cf_descriptors_read_only(&database, dir, families, false)
             .map_err(|error| blame::name_files(dir, translate(&error)))?;
-        let lookups = Lookups::new(0, metadata.cache_bytes());
+        let lookups = Lookups::new(0, metadata.cache_bytes(), options.threads);
         Ok(Rocks::new(db, cache, metadata, row_options, lookups))
     }
 }

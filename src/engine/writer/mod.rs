@@ -51,8 +51,11 @@ impl WriterThread {
         Ok(WriterThread { engine: Arc::clone(engine), thread })
     }
 
-    /// Ends the thread, after a round under way.
+    /// Ends the thread, after a round under way. It gives up a list of files that it is making.
     pub(crate) fn stop(self) {
+        if let Some(rocks) = &*self.engine.rocks.read() {
+            rocks.stop_listing();
+        }
         self.engine.writer.stop();
         drop(self.thread.join());
     }

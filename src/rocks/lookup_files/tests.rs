@@ -2,6 +2,7 @@
 
 #[cfg(feature = "check-index")]
 mod checked;
+mod prepared;
 mod unopened;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::error::Status;
 use crate::rocks::admission::Admission;
 use crate::rocks::file_list::newest_first;
 use crate::rocks::key;
+use crate::rocks::lookups::Lookups;
 use crate::rocks::sst::tests::{Database, GOES, IS_REPLACED, random, rows};
 use crate::rocks::{KeyRange, Rocks};
 
@@ -79,6 +81,10 @@ fn files(database: &Database) -> Option<Arc<LookupFiles>> {
 fn make_files_small(database: &Database) {
     let small = [("target_file_size_base", "16384"), ("max_compaction_bytes", "65536")];
     database.rocks.db.set_options(&small).unwrap();
+}
+
+fn lookups(database: &mut Database) -> &mut Lookups {
+    Arc::get_mut(&mut database.rocks.lookups).expect("no thread opens files")
 }
 
 fn open(files: &LookupFiles) -> usize {
@@ -297,7 +303,7 @@ fn files_are_opened_while_memory_has_room() {
     let filters_read = |rocks: &Rocks| rocks.lookups.filters_read.swap(0, Ordering::Relaxed);
     assert_eq!(filters_read(&database.rocks), count);
     for part in 2..10 {
-        database.rocks.lookups.room = bytes * part / 10;
+        lookups(&mut database).room = bytes * part / 10;
         // A change, so that the list is made again.
         database.rocks.flush().unwrap();
         let Some(files) = files(&database) else {
@@ -317,7 +323,7 @@ fn files_are_opened_while_memory_has_room() {
         assert_eq!(metadata, database.rocks.metadata.bytes() as u64, "RocksDB has the rest");
     }
     // What a file says of itself is a little more than it takes.
-    database.rocks.lookups.room = bytes * 11 / 10;
+    lookups(&mut database).room = bytes * 11 / 10;
     database.rocks.flush().unwrap();
     assert!(files(&database).unwrap().is_complete());
 }
@@ -331,7 +337,7 @@ fn files_without_a_descriptor_are_the_last_ones() {
     database.rocks.compact().unwrap();
     let (keys, values) = all(&database);
     let count = files(&database).unwrap().files.len();
-    database.rocks.lookups.most_files = count - 2;
+    lookups(&mut database).most_files = count - 2;
     database.rocks.flush().unwrap();
     let files = files(&database).unwrap();
     assert_eq!((open(&files), files.files.len()), (count - 2, count));

@@ -43,7 +43,7 @@ fn an_old_list_is_closed_when_two_have_too_many_descriptors() {
     database.add(&rows(&mut random, 1, 6000, &[75]));
     database.rocks.compact().unwrap();
     let count = files(&database).unwrap().files.len();
-    database.rocks.lookups.most_descriptors = count + 2;
+    lookups(&mut database).most_descriptors = count + 2;
     let mut options = CompactOptions::default();
     options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
     database.rocks.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
