@@ -5,8 +5,8 @@
 //! ```text
 //! cargo bench --bench workload -- [reference|lookup|adam|uniform|zipf|lifecycle] [name=value ...]
 //! ```
-//! Names: durability, seconds, cache_bytes, threads, rows (of the table), ids, batch (keys), dim,
-//! dir, prefetch and compact (0 or 1).
+//! Names: durability, seconds, cache_bytes, threads, mapped_reads, rows (of the table), ids, batch
+//! (keys), dim, dir, prefetch and compact (0 or 1).
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -75,6 +75,9 @@ fn open(settings: &Settings, cache_bytes: usize) -> Opened {
             params.with("durability", settings.text("durability", "process").as_str())
         })
         .and_then(|params| params.with("threads", settings.number("threads", 2) as i64))
+        .and_then(|params| {
+            params.with("mapped_reads", settings.text("mapped_reads", "auto").as_str())
+        })
         .expect("options");
     let storage = Storage::open(dir, 0, &options).expect("a storage");
     let adam = Optimizer::new("adam", &Params::new(), None).expect("adam");
@@ -157,6 +160,8 @@ fn stats(opened: &Opened) {
         "rows_created",
         "rows_loaded",
         "rows_loaded_by_rocksdb",
+        "blocks_read_mapped",
+        "blocks_read_by_pread",
         "rows_written",
         "cache_hits",
         "cache_misses",

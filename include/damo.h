@@ -902,9 +902,14 @@ damo_status damo_filter_sync(const damo_filter *filter);
  *     threads       threads that share the work of a large call, 1..1024 (the number of cores).
  *                   Beside them there are one that writes, one that prefetches, the readers, and
  *                   RocksDB's
- *     readers       the most threads that read rows from disk, 1..1024 (64). They are made when
- *                   calls need rows that are not in memory. With 1 such a call reads for itself.
- *                   A process with several storages may give each 64 divided by their number
+ *     readers       the most threads that read rows from disk for a call, 1..1024 (64). They are
+ *                   made when calls need rows that are not in memory, and the calling thread is
+ *                   one of them. With 1 a call reads for itself. A process with several storages
+ *                   may give each 64 divided by their number
+ *     mapped_reads  "auto": rows are read from mapped files where the page cache has them. That
+ *                   takes less of the processor. The pages that are mapped count as the process's
+ *                   memory, up to a quarter of the machine's (the default);
+ *                   "off": each read is a system call
  *     read_only     true: nothing in data_dir is changed, see below (false)
  * ```
  *
@@ -1096,6 +1101,10 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
  *                       of these, keys that RocksDB was asked for, since damo's own reader cannot
  *                       read a file, or has no memory for its index and filter. The first 1,024
  *                       keys after opening are among them
+ *     blocks_read_mapped
+ *                       blocks of SST files that were read from mapped files
+ *     blocks_read_by_pread
+ *                       blocks that were read by a system call each
  *     rows_written      rows written back to disk in the background
  *     rows_merged       rows that merges have written anew. Divided by rows_written it tells how
  *                       often a row is rewritten

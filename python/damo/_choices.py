@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Optional, SupportsIndex, TypedDict
 
 Durability = Literal["process", "power", "checkpoint"]
+AutoOrOff = Literal["auto", "off"]
 Duplicates = Literal["sum", "mean", "sequential"]
 DumpFormat = Literal["table", "classic", "counted"]
 ImportFormat = Literal["auto", "checkpoint", "classic", "counted"]
@@ -51,6 +52,8 @@ StatName = Literal[
     "steps_skipped",
     "rows_loaded",
     "rows_loaded_by_rocksdb",
+    "blocks_read_mapped",
+    "blocks_read_by_pread",
     "rows_written",
     "rows_merged",
     "expired_rows",

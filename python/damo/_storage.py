@@ -12,7 +12,7 @@ import os
 from typing import Mapping, SupportsIndex
 
 from . import _arrays, _busy, _c_api
-from ._choices import BagMode, Duplicates, Durability, NonFinite
+from ._choices import AutoOrOff, BagMode, Duplicates, Durability, NonFinite
 from ._embedding import Embedding
 from ._filter import Filter
 from ._own_names import with_own_names
@@ -49,8 +49,10 @@ class Storage(StorageDump, StorageCheckpoint, StorageImport, StorageStats):
     default). "power": also if the machine loses power. "checkpoint": only what flush, checkpoint or
     close has written; the fastest.
     threads: how many share the work of a large call (the number of cores).
-    readers: how many threads read rows from disk at most, 1..1024 (64). A process with several
-    storages may give each 64 divided by their number. With 1 each call reads for itself.
+    readers: how many threads read rows from disk for a call at most, 1..1024 (64). A process with
+    several storages may give each 64 divided by their number. With 1 each call reads for itself.
+    mapped_reads: "auto" reads rows from mapped files where the page cache has them (the default);
+    "off" reads them by system calls.
     read_only: True changes nothing in the directory, which may be open in another process, a
     checkpoint, or without write permission. Calls that change rows raise damo.NotSupportedError.
 
@@ -70,6 +72,7 @@ class Storage(StorageDump, StorageCheckpoint, StorageImport, StorageStats):
         durability: Durability | None = None,
         threads: SupportsIndex | None = None,
         readers: SupportsIndex | None = None,
+        mapped_reads: AutoOrOff | None = None,
         read_only: bool = False,
     ) -> None:
         options = {
@@ -77,6 +80,7 @@ class Storage(StorageDump, StorageCheckpoint, StorageImport, StorageStats):
             "durability": durability,
             "threads": threads,
             "readers": readers,
+            "mapped_reads": mapped_reads,
             "read_only": read_only,
         }
         super().__init__(path, ttl, options)

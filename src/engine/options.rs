@@ -23,6 +23,8 @@ pub struct StorageOptions {
     pub(crate) threads: usize,
     /// The most threads that read rows from disk.
     pub(crate) readers: usize,
+    /// Rows may be read from mapped files.
+    pub(crate) mapped_reads: bool,
     /// Nothing in the directory changes.
     pub(crate) read_only: bool,
 }

@@ -18,19 +18,18 @@
 
 use super::Rocks;
 use super::key;
-use super::lookup_files::LookupFiles;
-use super::read_batch::{ReadRows, read_rows_of};
+use super::read_batch::{ReadFrom, ReadRows, read_rows_of};
 use super::row::Found;
 use crate::error::{Error, Result};
 
 impl Rocks {
-    /// Checks what was read from `files` for ascending keys of a group.
+    /// Checks what was read from files for ascending keys of a group.
     ///
     /// # Errors
     /// `PANIC` if RocksDB's answer differs, and no merge explains that.
     pub(super) fn check_read(
         &self,
-        files: &LookupFiles,
+        from: ReadFrom<'_>,
         read: &ReadRows,
         group: u16,
         keys: &[i64],
@@ -46,7 +45,7 @@ impl Rocks {
         };
         let Some(index) = (0..keys.len()).find(is_wrong) else { return Ok(()) };
         // Read again, a wrong list gives the same answer. After a race the answer may differ.
-        let again = |files| match read_rows_of(self, files, group, &keys[index..=index], row_len) {
+        let again = |from| match read_rows_of(self, from, group, &keys[index..=index], row_len) {
             Ok(rows) => format!("{:?}", rows.found[0]),
             Err(error) => error.to_string(),
         };
@@ -57,7 +56,7 @@ impl Rocks {
             read.found[index],
             asked.found[index],
             if read.found[index] == asked.found[index] { " with other floats" } else { "" },
-            again(Some(files)),
+            again(Some(from)),
             again(None)
         )))
     }

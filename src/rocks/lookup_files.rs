@@ -1,14 +1,13 @@
 //! The SST files of one moment, asked for single rows.
 
+mod waves;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::key::{self, KEY_LEN, Ordinal};
-use super::sst::{Bounds, DeletedRanges, FoundRow, Line, SstLookup, hash};
-use crate::error::Result;
-use crate::memory::{filled, room_for};
+use super::key::{self, Ordinal};
+use super::sst::{Bounds, DeletedRanges, SstLookup};
 
 /// Whether a file is read, and if not, why.
 #[derive(Clone)]
@@ -96,16 +95,6 @@ pub(super) fn in_order(mut files: Vec<Leveled>) -> Option<Vec<Leveled>> {
     files.windows(2).all(are_in_order).then_some(files)
 }
 
-/// What a read of files leaves to RocksDB, and what it cost.
-pub(super) struct Rest {
-    /// The positions of the keys for which RocksDB has to be asked, in ascending order.
-    pub(super) refused: Vec<usize>,
-    /// How many blocks were read.
-    pub(super) reads: usize,
-    /// How long these reads took.
-    pub(super) took: Duration,
-}
-
 /// All files of rows of one moment, in the order in which a key is looked for. They stay open, so
 /// that a merge may delete them.
 pub(super) struct LookupFiles {
@@ -142,105 +131,6 @@ impl LookupFiles {
         let known = |one: &Leveled| (one.path.clone(), (one.bounds.clone(), one.state.clone()));
         self.files.iter().map(known).collect()
     }
-
-    /// Looks for ascending keys, and hands each row to `visit` with its key's position; None when
-    /// there is no row.
-    ///
-    /// # Errors
-    /// `OUT_OF_MEMORY`; those of `visit`.
-    pub(super) fn read(
-        &self,
-        keys: &[[u8; KEY_LEN]],
-        mut visit: impl FnMut(usize, Option<&[u8]>) -> Result<()>,
-    ) -> Result<Rest> {
-        let mut wanted = Wanted { ordinals: room_for(keys.len())?, hashes: room_for(keys.len())? };
-        wanted.ordinals.extend(keys.iter().map(key::ordinal));
-        wanted.hashes.extend(keys.iter().map(hash));
-        // The keys that no file so far has.
-        let mut open: Vec<usize> = room_for(keys.len())?;
-        open.extend(0..keys.len());
-        let mut is_answered = filled(false, keys.len())?;
-        let (mut refused, mut row) = (Vec::new(), FoundRow::default());
-        let mut took = Duration::ZERO;
-        let (mut lines, mut likely) = (room_for(keys.len())?, room_for(keys.len())?);
-        for one in &self.files {
-            let open_here = within(&open, &wanted.ordinals, one.first, one.last);
-            if open_here.is_empty() {
-                continue;
-            }
-            let Use::Open(file) = &one.state else {
-                // It may have the newest version of these keys, or delete older ones.
-                refused.extend_from_slice(open_here);
-                open_here.iter().for_each(|&at| is_answered[at] = true);
-                open.retain(|&at| !is_answered[at]);
-                continue;
-            };
-            wanted.likely(file, open_here, &mut lines, &mut likely);
-            if likely.is_empty() {
-                continue;
-            }
-            let began = Instant::now();
-            let (mut near, mut answered) = (0, 0);
-            for &at in &likely {
-                match file.get(wanted.ordinals[at], &mut near, &mut row) {
-                    Ok(None) => continue,
-                    Ok(Some(version)) => {
-                        let is_row = !version.is_deletion() && !self.deleted.has(version);
-                        visit(at, is_row.then(|| row.value()))?;
-                    }
-                    Err(_) => {
-                        row.check_memory()?;
-                        refused.push(at);
-                    }
-                }
-                is_answered[at] = true;
-                answered += 1;
-            }
-            took += began.elapsed();
-            if answered > 0 {
-                open.retain(|&at| !is_answered[at]);
-            }
-        }
-        for at in open {
-            visit(at, None)?;
-        }
-        // `read_rows` wants ascending keys.
-        refused.sort_unstable();
-        Ok(Rest { refused, reads: row.reads(), took })
-    }
-}
-
-/// The keys of a batch.
-struct Wanted {
-    ordinals: Vec<Ordinal>,
-    /// The filters' hash of each.
-    hashes: Vec<u64>,
-}
-
-impl Wanted {
-    /// Finds those of some positions whose keys a file's filter does not rule out. `lines` is room.
-    fn likely(
-        &self,
-        file: &SstLookup,
-        positions: &[usize],
-        lines: &mut Vec<Option<Line>>,
-        likely: &mut Vec<usize>,
-    ) {
-        let (mut near, keys, hashes) = (0, &self.ordinals, &self.hashes);
-        // All lines are fetched before the first is looked at.
-        lines.clear();
-        lines.extend(positions.iter().map(|&at| file.filter_line(keys[at], hashes[at], &mut near)));
-        likely.clear();
-        let may_have = |(at, line): &(&usize, &Option<Line>)| file.may_have(**line, hashes[**at]);
-        likely.extend(positions.iter().zip(&*lines).filter(may_have).map(|(at, _)| *at));
-    }
-}
-
-/// The part of ascending positions whose keys are from `first` to `last`.
-fn within<'a>(open: &'a [usize], keys: &[Ordinal], first: Ordinal, last: Ordinal) -> &'a [usize] {
-    let begin = open.partition_point(|&at| keys[at] < first);
-    let len = open[begin..].partition_point(|&at| keys[at] <= last);
-    &open[begin..begin + len]
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod admission;
 mod batch;
 mod blame;
+pub(crate) mod block_reader;
 #[cfg(feature = "check-index")]
 mod check_lookups;
 mod checkpoint;

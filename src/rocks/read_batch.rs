@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Rocks;
+use super::block_reader::{BlockReader, BlockReads};
 use super::key;
 use super::lookup_files::LookupFiles;
 use super::row::{self, Found, RowHeader};
@@ -16,10 +17,9 @@ pub(super) struct ReadRows {
     pub(crate) floats: Vec<f32>,
     /// How many keys RocksDB was asked for.
     asked: usize,
-    /// How many blocks were read, plus how many keys RocksDB was asked for. Keys that filters rule
-    /// out do not count.
-    pub(super) reads: usize,
-    /// How long these reads took.
+    /// How many blocks were read. Keys that filters rule out need none.
+    blocks: BlockReads,
+    /// How long the blocks and RocksDB took.
     pub(super) took: Duration,
 }
 
@@ -28,6 +28,20 @@ pub(crate) struct ReadBatch {
     part_len: usize,
     row_len: usize,
     parts: Vec<ReadRows>,
+}
+
+/// The files that rows are read from, and what reads their blocks.
+#[derive(Clone, Copy)]
+pub(super) struct ReadFrom<'a> {
+    pub(super) files: &'a LookupFiles,
+    pub(super) reader: &'a BlockReader,
+}
+
+impl ReadRows {
+    /// How many blocks were read, plus how many keys RocksDB was asked for.
+    pub(super) fn reads(&self) -> usize {
+        self.blocks.all() + self.asked
+    }
 }
 
 #[cfg(feature = "check-index")]
@@ -51,6 +65,13 @@ impl ReadBatch {
         self.parts.iter().map(|part| part.asked).sum()
     }
 
+    /// How many blocks were read.
+    pub(crate) fn blocks(&self) -> BlockReads {
+        let mut blocks = BlockReads::default();
+        self.parts.iter().for_each(|part| blocks += part.blocks);
+        blocks
+    }
+
     /// The row of the `index`th key, if there is one.
     pub(crate) fn row(&self, index: usize) -> Option<(RowHeader, &[f32])> {
         let Found::Row(header) = self.found(index) else { return None };
@@ -64,18 +85,18 @@ impl ReadBatch {
     }
 }
 
-/// Reads the rows of ascending keys from `files`, or asks RocksDB.
+/// Reads the rows of ascending keys from files, or asks RocksDB.
 pub(super) fn read_part(
     rocks: &Rocks,
-    files: Option<&LookupFiles>,
+    from: Option<ReadFrom<'_>>,
     group: u16,
     keys: &[i64],
     row_len: usize,
 ) -> Result<ReadRows> {
-    let read = read_rows_of(rocks, files, group, keys, row_len)?;
+    let read = read_rows_of(rocks, from, group, keys, row_len)?;
     #[cfg(feature = "check-index")]
-    if let Some(files) = files {
-        rocks.check_read(files, &read, group, keys, row_len)?;
+    if let Some(from) = from {
+        rocks.check_read(from, &read, group, keys, row_len)?;
     }
     Ok(read)
 }
@@ -83,7 +104,7 @@ pub(super) fn read_part(
 /// As [`read_part`], and not checked.
 pub(super) fn read_rows_of(
     rocks: &Rocks,
-    files: Option<&LookupFiles>,
+    from: Option<ReadFrom<'_>>,
     group: u16,
     keys: &[i64],
     row_len: usize,
@@ -101,13 +122,13 @@ pub(super) fn read_rows_of(
         Ok(())
     };
     let began = Instant::now();
-    let (asked, blocks, took) = match files {
+    let (asked, blocks, took) = match from {
         None => {
             rocks.read_rows(&encoded, row::max_bytes(row_len), keep)?;
-            (keys.len(), 0, began.elapsed())
+            (keys.len(), BlockReads::default(), began.elapsed())
         }
-        Some(files) => {
-            let rest = files.read(&encoded, &mut keep)?;
+        Some(ReadFrom { files, reader }) => {
+            let rest = files.read(reader, &encoded, &mut keep)?;
             let left = rest.refused;
             let mut asked = room_for(left.len())?;
             asked.extend(left.iter().map(|&index| encoded[index]));
@@ -117,5 +138,5 @@ pub(super) fn read_rows_of(
             (left.len(), rest.reads, rest.took + began.elapsed())
         }
     };
-    Ok(ReadRows { found, floats, asked, reads: blocks + asked, took })
+    Ok(ReadRows { found, floats, asked, blocks, took })
 }

@@ -1,20 +1,23 @@
-//! Reads rows from disk with many reads in flight.
+//! Reads rows from disk on several threads.
 //!
-//! RocksDB reads one block after the other, and a disk is fastest with many reads at once. So
-//! threads read, each a part of a batch's sorted keys. They are made when they are first needed. A
-//! storage that may have one reader has no thread for it: calls read for themselves. So do calls of
-//! few keys while reads are quick, as from the page cache: waking a thread takes longer.
+//! RocksDB reads one block after the other, and a disk is fastest with many reads at once. So a
+//! batch's sorted keys are read in parts. The calling thread reads, and readers' threads help it.
+//! These are made when they are first needed; a storage that may have one reader has none.
+//!
+//! While reads are quick, as from the page cache, as many threads read as the storage may use. Few
+//! keys are then read on the calling thread: waking another takes longer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::Rocks;
+use super::block_reader::BlockReader;
 use super::lookup_files::LookupFiles;
-use super::read_batch::{ReadBatch, ReadRows, read_part};
+use super::read_batch::{ReadBatch, ReadFrom, ReadRows, read_part};
 use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
 use crate::locks::{Condvar, Mutex};
@@ -25,6 +28,8 @@ use crate::threads;
 /// more, so that a large batch does not wait for its slowest part.
 const MIN_PART: usize = 8;
 const MAX_PART: usize = 128;
+/// The same while reads are quick.
+const MAX_QUICK_PART: usize = 256;
 /// Reads that take no more nanoseconds a block than this hardly ever wait for the disk.
 const QUICK: u64 = 5_000;
 /// A slower part counts as this slow, so that one does not count for long.
@@ -45,21 +50,52 @@ struct Queue {
 struct Shared {
     queue: Mutex<Queue>,
     ready: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The most threads that read at once, with the caller.
+    most: usize,
+    /// How many read while reads are quick.
+    most_quick: usize,
     /// Nanoseconds that a read takes, on average over the latest parts.
     pace: AtomicU64,
+    reader: BlockReader,
 }
 
-pub(crate) struct Readers {
-    shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// The most reads in flight.
-    most: usize,
+/// How a batch is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    /// Keys of a part.
+    part_len: usize,
+    /// How many threads read.
+    threads: usize,
 }
+
+/// A batch whose parts several threads read.
+struct Parts {
+    todo: Mutex<Todo>,
+    group: u16,
+    keys: Vec<i64>,
+    row_len: usize,
+    plan: Plan,
+    /// Set once all threads were asked for help.
+    is_widened: AtomicBool,
+    answers: Sender<Answer>,
+}
+
+/// What nobody has begun to read.
+struct Todo {
+    next: usize,
+    /// None once all parts were begun: a thread that comes later must not hold the database, which
+    /// whoever gets the last answer may close.
+    from: Option<(Arc<Rocks>, Option<Arc<LookupFiles>>)>,
+}
+
+pub(crate) struct Readers(Arc<Shared>);
 
 impl Readers {
-    /// At most `most` threads; none if that is 1.
-    pub(crate) fn new(most: usize) -> Readers {
-        Readers { shared: Arc::new(Shared::new()), threads: Mutex::default(), most }
+    /// At most `most` threads read, the caller among them. `quick` threads are enough while reads
+    /// are quick.
+    pub(crate) fn new(most: usize, quick: usize, reader: BlockReader) -> Readers {
+        Readers(Arc::new(Shared::new(most, quick, reader)))
     }
 
     /// Reads the rows of ascending `keys` of a group.
@@ -74,88 +110,73 @@ impl Readers {
         row_len: usize,
     ) -> Result<ReadBatch> {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
-        let part_len = part_len(keys.len(), self.most, self.shared.pace.load(Ordering::Relaxed));
-        let count = keys.len().div_ceil(part_len);
+        let shared = &self.0;
         let files = rocks.lookup_files(keys.len());
-        let parts = if count <= 1 || self.most == 1 || self.make_threads(count) == 0 {
+        let plan = shared.plan(keys.len(), files.is_some());
+        let count = keys.len().div_ceil(plan.part_len);
+        if count <= 1 || shared.most == 1 {
+            let from = shared.from(files.as_deref());
             let read = |part: &[i64]| {
-                let read = read_part(rocks, files.as_deref(), group, part, row_len)?;
-                self.shared.note(read.took, read.reads);
+                let read = read_part(rocks, from, group, part, row_len)?;
+                shared.note(read.took, read.reads());
                 Ok(read)
             };
-            let parts = keys.chunks(part_len).map(read).collect::<Result<_>>()?;
+            let parts = keys.chunks(plan.part_len).map(read).collect::<Result<_>>()?;
             rocks.renew_lookups();
-            parts
-        } else {
-            let answers = self.begin(rocks, files, group, keys.chunks(part_len), row_len)?;
-            rocks.renew_lookups();
-            collect(answers, count)?
-        };
-        Ok(ReadBatch::new(part_len, row_len, parts))
-    }
-
-    /// Has threads read the parts. Each answers with its index.
-    fn begin<'a>(
-        &self,
-        rocks: &Arc<Rocks>,
-        files: Option<Arc<LookupFiles>>,
-        group: u16,
-        parts: impl ExactSizeIterator<Item = &'a [i64]>,
-        row_len: usize,
-    ) -> Result<Receiver<Answer>> {
-        let (sender, receiver) = mpsc::channel();
-        let mut jobs: Vec<Job> = room_for(parts.len())?;
-        for (index, part) in parts.enumerate() {
-            let (rocks, files, sender) = (Arc::clone(rocks), files.clone(), sender.clone());
-            let shared = Arc::clone(&self.shared);
-            let mut keys = room_for(part.len())?;
-            keys.extend_from_slice(part);
-            jobs.push(Box::new(move || {
-                let read = threads::catch("a reader", || {
-                    read_part(&rocks, files.as_deref(), group, &keys, row_len)
-                });
-                if let Ok(read) = &read {
-                    shared.note(read.took, read.reads);
-                }
-                // Before the answer: whoever gets it may close the database, and must be the
-                // last to hold it.
-                drop((rocks, files));
-                let _ = sender.send((index, read));
-            }));
+            return Ok(ReadBatch::new(plan.part_len, row_len, parts));
         }
-        self.shared.queue.lock().jobs.extend(jobs);
-        self.shared.ready.notify_all();
-        Ok(receiver)
-    }
-
-    /// Makes threads until there are `wanted`, or the most; returns how many there are.
-    fn make_threads(&self, wanted: usize) -> usize {
-        let mut threads = self.threads.lock();
-        while threads.len() < wanted.min(self.most) {
-            let shared = Arc::clone(&self.shared);
-            let name = format!("damo-reader-{}", threads.len());
-            // Reading needs little stack. So many stacks of the usual size would frighten people
-            // who look at the process's virtual memory.
-            let builder = thread::Builder::new().name(name).stack_size(512 << 10);
-            match start_thread(builder, move || shared.work()) {
-                Ok(thread) => threads.push(thread),
-                // With fewer threads reading is slower.
-                Err(_) => break,
-            }
-        }
-        threads.len()
+        let (answers, answered) = mpsc::channel();
+        let mut copied = room_for(keys.len())?;
+        copied.extend_from_slice(keys);
+        let from = Some((Arc::clone(rocks), files));
+        let parts = Arc::new(Parts {
+            todo: Mutex::new(Todo { next: 0, from }),
+            group,
+            keys: copied,
+            row_len,
+            plan,
+            is_widened: AtomicBool::new(false),
+            answers,
+        });
+        shared.call_for_help(&parts, plan.threads.min(count) - 1);
+        rocks.renew_lookups();
+        shared.read_parts(&parts);
+        // Also after a failure: when this returns, nobody reads for the call.
+        let parts = collect(answered.iter().take(count), count)?;
+        Ok(ReadBatch::new(plan.part_len, row_len, parts))
     }
 
     /// Ends the threads.
     pub(crate) fn stop(&self) {
-        self.shared.queue.lock().stopping = true;
-        self.shared.ready.notify_all();
-        self.threads.lock().drain(..).for_each(|thread| drop(thread.join()));
+        let shared = &self.0;
+        shared.queue.lock().stopping = true;
+        shared.ready.notify_all();
+        let threads = std::mem::take(&mut *shared.threads.lock());
+        threads.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
-/// Waits for all parts, also after a failure: when this returns, no job of the call is under way.
-fn collect(answers: Receiver<Answer>, count: usize) -> Result<Vec<ReadRows>> {
+impl Parts {
+    /// Takes a part that nobody has begun to read: its index, and where to read it.
+    fn take(&self) -> Option<(usize, Arc<Rocks>, Option<Arc<LookupFiles>>)> {
+        let mut todo = self.todo.lock();
+        let (rocks, files) = todo.from.clone()?;
+        let part = todo.next;
+        todo.next += 1;
+        if todo.next * self.plan.part_len >= self.keys.len() {
+            todo.from = None;
+        }
+        Some((part, rocks, files))
+    }
+
+    /// How many parts nobody has begun to read.
+    fn left(&self) -> usize {
+        self.keys.len().div_ceil(self.plan.part_len) - self.todo.lock().next
+    }
+}
+
+/// The parts of a batch, in their order.
+fn collect(answers: impl Iterator<Item = Answer>, count: usize) -> Result<Vec<ReadRows>> {
     let mut parts: Vec<Option<ReadRows>> = Vec::new();
     parts.resize_with(count, || None);
     let mut failure = None;
@@ -172,17 +193,94 @@ fn collect(answers: Receiver<Answer>, count: usize) -> Result<Vec<ReadRows>> {
     }
 }
 
-/// How many keys a part has, of so many.
-fn part_len(keys: usize, readers: usize, pace: u64) -> usize {
-    let least = if pace <= QUICK { MAX_PART } else { MIN_PART };
-    keys.div_ceil(readers).clamp(least, MAX_PART)
-}
-
 impl Shared {
-    fn new() -> Shared {
-        // Slow, until it is known.
-        let pace = AtomicU64::new(SLOWEST);
-        Shared { queue: Mutex::default(), ready: Condvar::new(), pace }
+    fn new(most: usize, quick: usize, reader: BlockReader) -> Shared {
+        Shared {
+            queue: Mutex::default(),
+            ready: Condvar::new(),
+            threads: Mutex::default(),
+            most,
+            most_quick: quick.min(most),
+            // Slow, until it is known.
+            pace: AtomicU64::new(SLOWEST),
+            reader,
+        }
+    }
+
+    /// How to divide so many keys, which are read from files or by RocksDB.
+    fn plan(&self, keys: usize, from_files: bool) -> Plan {
+        let is_quick = self.pace.load(Ordering::Relaxed) <= QUICK;
+        if from_files && is_quick {
+            let part_len = keys.div_ceil(2 * self.most_quick).clamp(MAX_PART, MAX_QUICK_PART);
+            return Plan { part_len, threads: self.most_quick };
+        }
+        let least = if is_quick { MAX_PART } else { MIN_PART };
+        let part_len = keys.div_ceil(self.most).clamp(least, MAX_PART);
+        Plan { part_len, threads: self.most }
+    }
+
+    fn from<'a>(&'a self, files: Option<&'a LookupFiles>) -> Option<ReadFrom<'a>> {
+        files.map(|files| ReadFrom { files, reader: &self.reader })
+    }
+
+    /// Has so many threads help to read the parts, as far as threads can be made. With fewer,
+    /// reading is slower.
+    fn call_for_help(self: &Arc<Shared>, parts: &Arc<Parts>, helpers: usize) {
+        self.make_threads(helpers);
+        let job = || {
+            let (shared, parts) = (Arc::clone(self), Arc::clone(parts));
+            Box::new(move || shared.read_parts(&parts)) as Job
+        };
+        self.queue.lock().jobs.extend((0..helpers).map(|_| job()));
+        for _ in 0..helpers {
+            self.ready.notify_one();
+        }
+    }
+
+    /// Reads parts until all are begun. Each is answered.
+    fn read_parts(self: &Arc<Shared>, parts: &Arc<Parts>) {
+        while let Some((index, rocks, files)) = parts.take() {
+            let keys = parts.keys.chunks(parts.plan.part_len).nth(index).unwrap_or_default();
+            let read = threads::catch("a reader", || {
+                read_part(&rocks, self.from(files.as_deref()), parts.group, keys, parts.row_len)
+            });
+            if let Ok(read) = &read {
+                self.note(read.took, read.reads());
+                self.widen(parts, read);
+            }
+            // Before the answer: whoever gets it may close the database, and must be the last to
+            // hold it.
+            drop((rocks, files));
+            let _ = parts.answers.send((index, read));
+        }
+    }
+
+    /// Has all threads help if a part of few threads has waited for the disk after all.
+    fn widen(self: &Arc<Shared>, parts: &Arc<Parts>, read: &ReadRows) {
+        let is_slow = read.reads() > 0 && nanoseconds_each(read.took, read.reads()) > QUICK;
+        if is_slow
+            && parts.plan.threads < self.most
+            && !parts.is_widened.swap(true, Ordering::Relaxed)
+        {
+            self.call_for_help(parts, (self.most - parts.plan.threads).min(parts.left()));
+        }
+    }
+
+    /// Makes threads until there are `wanted`, or the most.
+    fn make_threads(self: &Arc<Shared>, wanted: usize) {
+        let mut threads = self.threads.lock();
+        // The calling thread is one of the most.
+        while threads.len() < wanted.min(self.most - 1) {
+            let shared = Arc::clone(self);
+            let name = format!("damo-reader-{}", threads.len());
+            // Reading needs little stack. So many stacks of the usual size would frighten people
+            // who look at the process's virtual memory.
+            let builder = thread::Builder::new().name(name).stack_size(512 << 10);
+            match start_thread(builder, move || shared.work()) {
+                Ok(thread) => threads.push(thread),
+                Err(_) => break,
+            }
+        }
     }
 
     /// Notes how long the reads of a part took. A part without reads says nothing about the disk.
@@ -190,7 +288,7 @@ impl Shared {
         if reads == 0 {
             return;
         }
-        let took = took.as_nanos() as u64 / reads as u64;
+        let took = nanoseconds_each(took, reads);
         let before = self.pace.load(Ordering::Relaxed);
         let after = before - before / NEWEST_PART + took.min(SLOWEST) / NEWEST_PART;
         self.pace.store(after, Ordering::Relaxed);
@@ -212,25 +310,50 @@ impl Shared {
     }
 }
 
+fn nanoseconds_each(took: Duration, reads: usize) -> u64 {
+    took.as_nanos() as u64 / reads as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn shared(most: usize, quick: usize) -> Shared {
+        Shared::new(most, quick, BlockReader::new(true))
+    }
+
     #[test]
     fn few_keys_are_one_part_while_reads_are_quick() {
+        let shared = shared(64, 2);
+        let part_len = |keys, pace| {
+            shared.pace.store(pace, Ordering::Relaxed);
+            [true, false].map(|from_files| shared.plan(keys, from_files).part_len)
+        };
         for keys in [1, 8, 39, 96, 128] {
-            assert!(part_len(keys, 64, QUICK) >= keys);
-            assert_eq!(part_len(keys, 64, QUICK + 1), 8);
+            assert!(part_len(keys, QUICK).iter().all(|len| *len >= keys));
+            assert_eq!(part_len(keys, QUICK + 1), [8, 8]);
         }
-        // Many keys are shared by all threads, whatever the pace.
+        // RocksDB reads slower, and all threads ask it for many keys, whatever the pace.
         for keys in [8192, 20_000] {
-            assert_eq!(part_len(keys, 64, QUICK), part_len(keys, 64, SLOWEST));
+            assert_eq!(part_len(keys, QUICK)[1], part_len(keys, SLOWEST)[1]);
         }
     }
 
     #[test]
+    fn few_threads_read_while_reads_are_quick() {
+        let threads = |most, quick, pace| {
+            let shared = shared(most, quick);
+            shared.pace.store(pace, Ordering::Relaxed);
+            [true, false].map(|from_files| shared.plan(20_000, from_files).threads)
+        };
+        assert_eq!(threads(64, 2, QUICK), [2, 64]);
+        assert_eq!(threads(64, 2, QUICK + 1), [64, 64]);
+        assert_eq!(threads(4, 16, QUICK), [4, 4]);
+    }
+
+    #[test]
     fn the_pace_follows_what_reads_take() {
-        let shared = Shared::new();
+        let shared = shared(64, 2);
         let pace = || shared.pace.load(Ordering::Relaxed);
         for _ in 0..60 {
             shared.note(Duration::from_micros(128), 128);

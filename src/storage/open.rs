@@ -29,6 +29,7 @@ use crate::locks::{self, Mutex, RwLock};
 use crate::memory::check_headroom;
 use crate::params::Params;
 use crate::process::{self, Call};
+use crate::rocks::block_reader::BlockReader;
 use crate::rocks::documents::FORMAT;
 use crate::rocks::incoming::Incoming;
 use crate::rocks::readers::Readers;
@@ -165,7 +166,11 @@ fn make_engine(
         counters: Counters::default(),
         budget: Arc::new(budget),
         pool: Pool::new(options.threads)?,
-        readers: Readers::new(options.readers),
+        readers: Readers::new(
+            options.readers,
+            options.threads,
+            BlockReader::new(options.mapped_reads),
+        ),
         writer: Signal::default(),
         journal: OnceLock::new(),
         last_seqno: AtomicSeqno::default(),

@@ -12,6 +12,8 @@ const DURABILITIES: [(&str, Durability); 3] = [
     ("checkpoint", Durability::Checkpoint),
 ];
 const MIN_CACHE_BYTES: i64 = 64 << 10;
+/// The first is the default: what the system and the files allow.
+const AUTO_OR_OFF: [&str; 2] = ["auto", "off"];
 /// An NVMe disk needs more than 32 reads in flight to show what it can do.
 const DEFAULT_READERS: i64 = 64;
 
@@ -27,6 +29,7 @@ impl StorageOptions {
         let threads =
             reader.int("threads", cores.min(MAX_THREADS as i64), 1, MAX_THREADS as i64)?;
         let readers = reader.int("readers", DEFAULT_READERS, 1, MAX_THREADS as i64)?;
+        let mapped_reads = reader.choice("mapped_reads", 0, &AUTO_OR_OFF)? == 0;
         let read_only = reader.bool("read_only", false)?;
         reader.finish()?;
         Ok(StorageOptions {
@@ -34,6 +37,7 @@ impl StorageOptions {
             durability: DURABILITIES[durability].1,
             threads: threads as usize,
             readers: readers as usize,
+            mapped_reads,
             read_only,
         })
     }

@@ -15,7 +15,7 @@ use crate::params::find_name;
 
 type Read = fn(&Storage) -> Result<u64>;
 
-const STATS: [(&str, Read); 27] = [
+const STATS: [(&str, Read); 29] = [
     ("groups", |storage| Ok(storage.engine().groups.lock().len() as u64)),
     ("rows_estimate", |storage| storage.engine().rocks()?.estimated_rows()),
     ("rows_in_memory", |storage| Ok(over_caches(storage.engine(), |cache| cache.rows() as u64))),
@@ -26,6 +26,8 @@ const STATS: [(&str, Read); 27] = [
     ("steps_skipped", |storage| counted(storage, |counts| &counts.steps_skipped)),
     ("rows_loaded", |storage| counted(storage, |counts| &counts.rows_loaded)),
     ("rows_loaded_by_rocksdb", |storage| counted(storage, |counts| &counts.rows_loaded_by_rocksdb)),
+    ("blocks_read_mapped", |storage| counted(storage, |counts| &counts.blocks_read_mapped)),
+    ("blocks_read_by_pread", |storage| counted(storage, |counts| &counts.blocks_read_by_pread)),
     ("rows_written", |storage| counted(storage, |counts| &counts.rows_written)),
     ("rows_merged", |storage| {
         let engine = storage.engine();

@@ -12,4 +12,5 @@ mod load;
 mod load_in_the_way;
 mod merges;
 mod open;
+mod reads;
 mod write_back;

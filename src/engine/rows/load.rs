@@ -8,7 +8,7 @@
 //! (`make_missing`). They read the flag with the shard locked. The flag falls once and for all, so
 //! a load that began before that looks again for every key that it has not put into a shard yet.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::guards::Loaned;
 use super::{OpenGroup, Origin};
@@ -250,8 +250,14 @@ impl OpenGroup {
         let batch = engine.readers.read(&rocks, self.group.id(), &wanted_keys, self.row_len)?;
         rocks.lend_changed_metadata(|bytes| engine.budget.lend(bytes));
         let counts = engine.counters.own();
-        counts.rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
-        counts.rows_loaded_by_rocksdb.fetch_add(batch.asked() as u64, Ordering::Relaxed);
+        let blocks = batch.blocks();
+        let add = |counter: &AtomicU64, more: usize| {
+            counter.fetch_add(more as u64, Ordering::Relaxed);
+        };
+        add(&counts.rows_loaded, count);
+        add(&counts.rows_loaded_by_rocksdb, batch.asked());
+        add(&counts.blocks_read_mapped, blocks.mapped);
+        add(&counts.blocks_read_by_pread, blocks.by_pread);
         Ok((Some(batch), indexes))
     }
 

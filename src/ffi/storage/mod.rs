@@ -77,9 +77,14 @@ pub struct damo_storage {
 ///     threads       threads that share the work of a large call, 1..1024 (the number of cores).
 ///                   Beside them there are one that writes, one that prefetches, the readers, and
 ///                   RocksDB's
-///     readers       the most threads that read rows from disk, 1..1024 (64). They are made when
-///                   calls need rows that are not in memory. With 1 such a call reads for itself.
-///                   A process with several storages may give each 64 divided by their number
+///     readers       the most threads that read rows from disk for a call, 1..1024 (64). They are
+///                   made when calls need rows that are not in memory, and the calling thread is
+///                   one of them. With 1 a call reads for itself. A process with several storages
+///                   may give each 64 divided by their number
+///     mapped_reads  "auto": rows are read from mapped files where the page cache has them. That
+///                   takes less of the processor. The pages that are mapped count as the process's
+///                   memory, up to a quarter of the machine's (the default);
+///                   "off": each read is a system call
 ///     read_only     true: nothing in data_dir is changed, see below (false)
 /// ```
 ///

@@ -26,6 +26,10 @@ use crate::ffi::{arguments, guard};
 ///                       of these, keys that RocksDB was asked for, since damo's own reader cannot
 ///                       read a file, or has no memory for its index and filter. The first 1,024
 ///                       keys after opening are among them
+///     blocks_read_mapped
+///                       blocks of SST files that were read from mapped files
+///     blocks_read_by_pread
+///                       blocks that were read by a system call each
 ///     rows_written      rows written back to disk in the background
 ///     rows_merged       rows that merges have written anew. Divided by rows_written it tells how
 ///                       often a row is rewritten

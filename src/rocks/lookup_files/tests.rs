@@ -4,6 +4,7 @@
 mod checked;
 mod prepared;
 mod unopened;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,11 +14,13 @@ use std::thread;
 use rand::{Rng, RngExt};
 use rust_rocksdb::{BottommostLevelCompaction, CompactOptions};
 
+use super::waves::Rest;
 use super::*;
 use crate::error::Status;
 use crate::rocks::admission::Admission;
+use crate::rocks::block_reader::BlockReader;
 use crate::rocks::file_list::newest_first;
-use crate::rocks::key;
+use crate::rocks::key::{self, KEY_LEN};
 use crate::rocks::lookups::Lookups;
 use crate::rocks::sst::tests::{Database, GOES, IS_REPLACED, random, rows};
 use crate::rocks::{KeyRange, Rocks};
@@ -44,19 +47,25 @@ fn all(database: &Database) -> (Keys, Values) {
 
 /// What the files have, and the positions for which RocksDB has to be asked.
 fn read(files: &LookupFiles, keys: &[[u8; KEY_LEN]]) -> (Values, Vec<usize>) {
+    let (values, Rest { refused, .. }) = read_by(&BlockReader::new(true), files, keys);
+    (values, refused)
+}
+
+fn read_by(reader: &BlockReader, files: &LookupFiles, keys: &[[u8; KEY_LEN]]) -> (Values, Rest) {
     let mut values = vec![None; keys.len()];
     let mut visits = vec![0; keys.len()];
-    let rest = files.read(keys, |at, value| {
+    let rest = files.read(reader, keys, |at, value| {
         values[at] = value.map(<[u8]>::to_vec);
         visits[at] += 1;
         Ok(())
     });
-    let Rest { refused, reads, .. } = rest.unwrap();
-    assert!(reads >= values.iter().filter(|value| value.is_some()).count(), "no block is cached");
+    let rest = rest.unwrap();
+    let refused = &rest.refused;
+    assert!(rest.reads.all() > 0 || values.iter().all(Option::is_none), "no block is cached");
     assert!(refused.is_sorted_by(|a, b| a < b));
     refused.iter().for_each(|&at| visits[at] += 1);
     assert!(visits.iter().all(|visits| *visits == 1), "each key has one answer");
-    (values, refused)
+    (values, rest)
 }
 
 fn expected(database: &Database, keys: &[[u8; KEY_LEN]]) -> Values {

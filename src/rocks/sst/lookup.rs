@@ -3,15 +3,14 @@
 //! A filter tells most keys that the file does not have. For others the fences tell the block,
 //! which is read and compared with its checksum each time.
 
-use std::ops::Range;
-
 use super::deleted::DeletedRange;
 use super::fences::Fences;
 use super::filter::{Filter, Line};
+use super::mapping::Mapping;
 use super::rows::{Entries, Version};
+use super::source::{OpenFile, Source};
 use super::sst_rows::{Content, Refusal, SstRows};
-use crate::error::Error;
-use crate::memory::reserve;
+use crate::memory::filled;
 use crate::rocks::key::{self, Ordinal};
 
 /// A file of rows that is asked for single keys.
@@ -21,54 +20,24 @@ pub(in crate::rocks) struct SstLookup {
     filter: Option<Filter>,
 }
 
-/// The block that was read last, and where in it the row is that was found.
-#[derive(Default)]
-pub(in crate::rocks) struct FoundRow {
-    block: Vec<u8>,
-    unpacked: Vec<u8>,
-    is_unpacked: bool,
-    value: Range<usize>,
-    /// How many blocks were read.
-    reads: usize,
-    /// The error of a block that got no memory.
-    without_memory: Option<Error>,
+/// Where a key may be in a file: a block, and those behind it that may have the key, too.
+#[derive(Clone, Copy)]
+pub(in crate::rocks) struct BlockPlace {
+    block: usize,
+    /// Behind the last of the blocks.
+    end: usize,
+    /// Where the block is.
+    pub(in crate::rocks) offset: u64,
 }
 
-impl FoundRow {
-    /// The value of the row that was found last.
-    pub(in crate::rocks) fn value(&self) -> &[u8] {
-        let block = if self.is_unpacked { &self.unpacked } else { &self.block };
-        &block[self.value.clone()]
-    }
-
-    /// How many blocks were read so far.
-    pub(in crate::rocks) fn reads(&self) -> usize {
-        self.reads
-    }
-
-    /// Fails if a block got no memory. Then RocksDB must not be asked: without memory it ends the
-    /// process.
-    ///
-    /// # Errors
-    /// `OUT_OF_MEMORY`.
-    pub(in crate::rocks) fn check_memory(&mut self) -> Result<(), Error> {
-        self.without_memory.take().map_or(Ok(()), Err)
-    }
-
-    pub(super) fn read(&mut self, file: &SstRows, offset: u64, len: usize) -> Result<(), Refusal> {
-        let failed = |what: &str| file.refusal(offset, format_args!("a block {what}"));
-        self.block.clear();
-        reserve(&mut self.block, len).map_err(|error| {
-            file.source().note_passing();
-            let refusal = failed(error.message());
-            self.without_memory = Some(error);
-            refusal
-        })?;
-        self.block.resize(len, 0);
-        self.reads += 1;
-        let read = file.source().read_at(&mut self.block, offset);
-        read.map_err(|error| failed(&format!("cannot be read: {error}")))
-    }
+/// What a block has of a key.
+pub(in crate::rocks) enum InBlock<'a> {
+    /// The newest version, and its value.
+    Version(Version, &'a [u8]),
+    /// The file does not have the key.
+    Nothing,
+    /// The key may be in the next block.
+    Further,
 }
 
 impl SstLookup {
@@ -108,12 +77,15 @@ impl SstLookup {
     /// Checks that the filter has the keys of the first block: that RocksDB has made it as it is
     /// read here.
     fn check_filter(&self) -> Result<(), Refusal> {
-        let fences = self.file.fences()?;
-        let mut found = FoundRow::default();
-        found.read(&self.file, 0, fences.size(0))?;
-        let content = self.file.content(&found.block, 0, &mut found.unpacked)?;
-        let (Content::InPlace(content) | Content::Unpacked(content)) = content;
         let refused = |what: &str| self.file.refusal(0, format_args!("a block {what}"));
+        let mut block = filled(0, self.file.fences()?.size(0)).map_err(|error| {
+            self.source().note_passing();
+            refused(error.message())
+        })?;
+        let read = self.source().read_at(&mut block, 0);
+        read.map_err(|error| refused(&format!("cannot be read: {error}")))?;
+        let mut room = Vec::new();
+        let content = self.content(&block, 0, &mut room)?;
         let mut entries = Entries::new(content, self.file.seqno).map_err(refused)?;
         while let Some(entry) = entries.advance().map_err(refused)? {
             let key = entry.version.key;
@@ -143,43 +115,104 @@ impl SstLookup {
         self.filter.as_ref().zip(line).is_some_and(|(filter, line)| filter.may_have(line, hash))
     }
 
-    /// The newest version of a row in this file. If it has a value, that is in `found`. `near` is 0
-    /// at first, and makes ascending keys faster.
+    /// Where a key may be; None when it is in no block. `near` is 0 at first, and makes ascending
+    /// keys faster.
     ///
     /// # Errors
     /// Why the file is refused.
-    pub(in crate::rocks) fn get(
+    #[inline]
+    pub(in crate::rocks) fn place(
         &self,
         key: Ordinal,
         near: &mut usize,
-        found: &mut FoundRow,
-    ) -> Result<Option<Version>, Refusal> {
-        let (file, fences) = (&self.file, self.file.fences()?);
-        let Some((blocks, mut offset)) = fences.find_key(key, near) else { return Ok(None) };
-        for block in blocks {
-            let size = fences.size(block);
-            found.read(file, offset, size)?;
-            let (content, is_unpacked) =
-                match file.content(&found.block, offset, &mut found.unpacked)? {
-                    Content::InPlace(content) => (content, false),
-                    Content::Unpacked(content) => (content, true),
-                };
-            let refused = |what: &str| file.refusal(offset, format_args!("a block {what}"));
-            let mut entries = Entries::new(content, file.seqno).map_err(refused)?;
-            let mut first = None;
-            while let Some(entry) = entries.advance().map_err(refused)? {
-                let version = entry.version;
-                if !fences.may_have(block, *first.get_or_insert(version.key), version.key) {
-                    return Err(refused("has keys that do not belong there"));
-                }
-                if version.key >= key {
-                    (found.is_unpacked, found.value) = (is_unpacked, entry.range());
-                    return Ok(Some(version).filter(|version| version.key == key));
-                }
+    ) -> Result<Option<BlockPlace>, Refusal> {
+        let found = self.file.fences()?.find_key(key, near);
+        Ok(found.map(|(blocks, offset)| BlockPlace {
+            block: blocks.start,
+            end: blocks.end,
+            offset,
+        }))
+    }
+
+    /// The bytes of a place's block, with its trailer.
+    ///
+    /// # Errors
+    /// Why the file is refused.
+    pub(in crate::rocks) fn block_len(&self, place: BlockPlace) -> Result<usize, Refusal> {
+        Ok(self.file.fences()?.size(place.block))
+    }
+
+    /// The next block that may have the key, behind one of `len` bytes.
+    pub(in crate::rocks) fn next(&self, place: BlockPlace, len: usize) -> Option<BlockPlace> {
+        let (block, offset) = (place.block + 1, place.offset + len as u64);
+        (block < place.end).then_some(BlockPlace { block, offset, ..place })
+    }
+
+    /// The content of a block that was read from `offset`; in `room`, if it is compressed. Its
+    /// checksum is compared.
+    ///
+    /// # Errors
+    /// Why the file is refused.
+    pub(in crate::rocks) fn content<'a>(
+        &self,
+        block: &'a [u8],
+        offset: u64,
+        room: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], Refusal> {
+        let (Content::InPlace(content) | Content::Unpacked(content)) =
+            self.file.content(block, offset, room)?;
+        Ok(content)
+    }
+
+    /// Looks for a key in the content of a place's block.
+    ///
+    /// # Errors
+    /// Why the file is refused.
+    pub(in crate::rocks) fn find<'a>(
+        &self,
+        content: &'a [u8],
+        place: BlockPlace,
+        key: Ordinal,
+    ) -> Result<InBlock<'a>, Refusal> {
+        let fences = self.file.fences()?;
+        let refused = |what: &str| self.file.refusal(place.offset, format_args!("a block {what}"));
+        let mut entries = Entries::new(content, self.file.seqno).map_err(refused)?;
+        let mut first = None;
+        while let Some(entry) = entries.advance().map_err(refused)? {
+            let version = entry.version;
+            let first = *first.get_or_insert(version.key);
+            if !fences.may_have(place.block, first, version.key) {
+                return Err(refused("has keys that do not belong there"));
             }
-            offset += size as u64;
+            if version.key >= key {
+                let is_found = version.key == key;
+                let found = || InBlock::Version(version, &content[entry.range()]);
+                return Ok(if is_found { found() } else { InBlock::Nothing });
+            }
         }
-        Ok(None)
+        Ok(if place.block + 1 < place.end { InBlock::Further } else { InBlock::Nothing })
+    }
+
+    /// Where the file's bytes come from.
+    pub(in crate::rocks) fn source(&self) -> &dyn Source {
+        self.file.source()
+    }
+
+    /// Has blocks read from somewhere else from now on.
+    #[cfg(test)]
+    pub(in crate::rocks) fn read_from(&mut self, source: Box<dyn Source>) {
+        self.file.read_from(source);
+    }
+
+    /// The file in memory, if it can be mapped.
+    #[inline]
+    pub(in crate::rocks) fn mapping(&self) -> Option<&Mapping> {
+        self.source().open_file().and_then(OpenFile::mapping)
+    }
+
+    /// Whether nobody has cut the file off since it was opened.
+    pub(in crate::rocks) fn has_its_length(&self) -> bool {
+        self.source().open_file().is_none_or(OpenFile::has_its_length)
     }
 
     /// The deletions of ranges that the file has.

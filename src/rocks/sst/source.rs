@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::block::{Handle, TRAILER, content};
+use super::mapping::Mapping;
 use crate::memory::filled;
 
 /// A file's bytes.
@@ -25,6 +26,11 @@ pub(crate) trait Source: Send + Sync {
 
     /// Notes a failure that may pass, and says nothing about the file's content.
     fn note_passing(&self) {}
+
+    /// The file, where the bytes are those of one.
+    fn open_file(&self) -> Option<&OpenFile> {
+        None
+    }
 }
 
 /// Whether a read has failed, or memory was refused. Then the file is not known to be damaged.
@@ -47,6 +53,8 @@ pub(crate) struct OpenFile {
     file: File,
     len: u64,
     passing: Passing,
+    /// Made when lookups first want it. None where the file cannot be mapped.
+    mapping: OnceLock<Option<Arc<Mapping>>>,
 }
 
 impl OpenFile {
@@ -54,7 +62,17 @@ impl OpenFile {
     /// The system's.
     pub(crate) fn new(file: File) -> io::Result<OpenFile> {
         let len = file.metadata()?.len();
-        Ok(OpenFile { file, len, passing: Passing::default() })
+        Ok(OpenFile { file, len, passing: Passing::default(), mapping: OnceLock::new() })
+    }
+
+    /// The file in memory, which is mapped at the first call.
+    pub(in crate::rocks) fn mapping(&self) -> Option<&Mapping> {
+        self.mapping.get_or_init(|| Mapping::new(&self.file, self.len)).as_deref()
+    }
+
+    /// Whether nobody has cut the file off since it was opened.
+    pub(in crate::rocks) fn has_its_length(&self) -> bool {
+        self.file.metadata().is_ok_and(|known| known.len() >= self.len)
     }
 
     /// Tells whether reads of this file have failed, also after the file was handed on.
@@ -83,6 +101,10 @@ impl Source for OpenFile {
 
     fn note_passing(&self) {
         self.passing.note();
+    }
+
+    fn open_file(&self) -> Option<&OpenFile> {
+        Some(self)
     }
 }
 

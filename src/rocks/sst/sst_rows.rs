@@ -129,6 +129,11 @@ impl SstRows {
         &*self.source
     }
 
+    #[cfg(test)]
+    pub(super) fn read_from(&mut self, source: Box<dyn Source>) {
+        self.source = source;
+    }
+
     pub(super) fn head(&self) -> &Head {
         &self.head
     }

@@ -119,6 +119,8 @@ class Documents(Case):
             storage.dump(self.path(value_type), value_type=value_type)
         for durability in _choices.Durability.__args__:
             self.storage(durability, durability=durability)
+        for choice in _choices.AutoOrOff.__args__:
+            self.storage(choice, mapped_reads=choice)
         for name in _choices.StatName.__args__:
             storage.stat(name)
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rocks::fate::Fate;
-use crate::rocks::read_batch::{read_part, read_rows_of};
+use crate::rocks::read_batch::{ReadFrom, read_part, read_rows_of};
 use crate::rocks::row::{self, Found, RowHeader, Stored, expired_on};
 use crate::seqno::Seqno;
 
@@ -49,7 +49,8 @@ fn tombstones_at(time: u64, keys: impl Iterator<Item = i64>) -> Files {
 /// Reads all keys of the tests, and has the check compare them. Returns the message of its error.
 fn check(database: &Database, files: &LookupFiles) -> std::result::Result<(), String> {
     let keys: Vec<i64> = (0..300).collect();
-    let read = read_part(&database.rocks, Some(files), GROUP, &keys, ROW_LEN);
+    let from = ReadFrom { files, reader: &BlockReader::new(true) };
+    let read = read_part(&database.rocks, Some(from), GROUP, &keys, ROW_LEN);
     read.map(drop).map_err(|error| {
         assert_eq!(error.status(), Status::Panic, "{error}");
         error.to_string()
@@ -133,8 +134,9 @@ fn what_a_merge_drops_is_not_reported() {
         database.rocks.compact().unwrap();
         // What `check` compares: the files from before the merge, and RocksDB after it.
         let keys: Vec<i64> = (0..300).collect();
-        let found = |files| read_rows_of(&database.rocks, files, GROUP, &keys, ROW_LEN).unwrap();
-        let (early, late) = (found(Some(&before)).found, found(None).found);
+        let found = |from| read_rows_of(&database.rocks, from, GROUP, &keys, ROW_LEN).unwrap();
+        let from = ReadFrom { files: &before, reader: &BlockReader::new(true) };
+        let (early, late) = (found(Some(from)).found, found(None).found);
         let count = |expected: fn(&Found) -> bool| early.iter().filter(|it| expected(it)).count();
         let tombstones = count(|found| matches!(found, Found::Deleted { .. }));
         let dropped = late.iter().zip(&early).filter(|(late, early)| late != early);

@@ -1,0 +1,168 @@
+//! BlockReader: reads the blocks of SST files in which rows are looked for.
+//!
+//! What the page cache has is read in place, from mapped files. The rest is read by calls, whose
+//! failures are errors.
+
+use std::ops::{AddAssign, Range};
+
+use super::sst::{SstLookup, bound_mapped};
+use crate::error::Result;
+use crate::memory::{reserve, room_for};
+use crate::prefetch::prefetch_bytes;
+
+/// Of so few blocks the page cache is asked for each. Of more it is asked for a part, of this many
+/// at least and at most.
+const FEW: usize = 16;
+const SAMPLE_PART: usize = 8;
+const MOST_SAMPLES: usize = 64;
+/// Each block is asked for if this part of the sample is in the page cache.
+const WARM_PART: usize = 4;
+/// How many blocks before it is looked at a mapped block is fetched.
+const AHEAD: usize = 3;
+/// Bytes of the processor's cache lines.
+const LINE: usize = 64;
+
+/// How many blocks were read in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BlockReads {
+    pub(crate) mapped: usize,
+    pub(crate) by_pread: usize,
+}
+
+impl BlockReads {
+    pub(crate) fn all(self) -> usize {
+        self.mapped + self.by_pread
+    }
+}
+
+impl AddAssign for BlockReads {
+    fn add_assign(&mut self, more: BlockReads) {
+        self.mapped += more.mapped;
+        self.by_pread += more.by_pread;
+    }
+}
+
+/// A block of a file.
+pub(super) struct Block<'a> {
+    pub(super) file: &'a SstLookup,
+    pub(super) offset: u64,
+    /// Its bytes, with its trailer.
+    pub(super) len: usize,
+    /// What the caller asks it for.
+    pub(super) asks: Range<usize>,
+}
+
+impl<'a> Block<'a> {
+    /// Whether the page cache has the block.
+    fn is_cached(&self) -> bool {
+        self.file.mapping().is_some_and(|mapping| mapping.has(self.offset, self.len))
+    }
+
+    /// The block in the mapped file.
+    fn mapped(&self) -> Option<&'a [u8]> {
+        self.file.mapping().and_then(|mapping| mapping.bytes(self.offset, self.len))
+    }
+}
+
+/// How much of some blocks the page cache has, by a sample.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cached {
+    All,
+    Some,
+    Hardly,
+}
+
+pub(crate) struct BlockReader {
+    /// Files may be mapped.
+    maps: bool,
+}
+
+impl BlockReader {
+    /// `maps` is whether files may be mapped.
+    pub(crate) fn new(maps: bool) -> BlockReader {
+        BlockReader { maps }
+    }
+
+    /// Reads blocks, which are ordered by file, and hands each to `visit` in any order; None where
+    /// it cannot be read.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`; those of `visit`.
+    pub(super) fn read<'a>(
+        &self,
+        blocks: &[Block<'a>],
+        reads: &mut BlockReads,
+        mut visit: impl FnMut(&Block<'a>, Option<&[u8]>) -> Result<()>,
+    ) -> Result<()> {
+        let mut mapped: Vec<(&Block<'a>, &'a [u8])> = room_for(blocks.len())?;
+        let mut others: Vec<&Block<'a>> = room_for(blocks.len())?;
+        let cached = self.cached(blocks);
+        for block in blocks {
+            let is_cached = match cached {
+                Cached::All => true,
+                Cached::Some => block.is_cached(),
+                Cached::Hardly => false,
+            };
+            match is_cached.then(|| block.mapped()).flatten() {
+                Some(bytes) => mapped.push((block, bytes)),
+                None => others.push(block),
+            }
+        }
+        reads.mapped += mapped.len();
+        for (index, (block, bytes)) in mapped.iter().enumerate() {
+            let ahead = if index == 0 { 1..AHEAD + 1 } else { index + AHEAD..index + AHEAD + 1 };
+            for (_, later) in ahead.filter_map(|later| mapped.get(later)) {
+                prefetch_bytes(later, later.len() / LINE + 1);
+            }
+            visit(block, Some(bytes))?;
+        }
+        if !mapped.is_empty() {
+            bound_mapped();
+        }
+        reads.by_pread += others.len();
+        let mut buffer = Vec::new();
+        for block in others {
+            let is_read = read_into(block, &mut buffer)?;
+            visit(block, is_read.then_some(&buffer))?;
+        }
+        Ok(())
+    }
+
+    /// How much of the blocks the page cache has. Each block of a few has to be asked for.
+    fn cached(&self, blocks: &[Block<'_>]) -> Cached {
+        if !self.maps {
+            return Cached::Hardly;
+        }
+        if blocks.len() <= FEW {
+            return Cached::Some;
+        }
+        let samples = (blocks.len() / SAMPLE_PART).clamp(FEW, MOST_SAMPLES);
+        let sample = blocks.iter().step_by(blocks.len() / samples);
+        let asked = sample.len();
+        let has = sample.filter(|block| block.is_cached()).count();
+        if has == asked && are_whole(blocks) {
+            Cached::All
+        } else if has * WARM_PART >= asked {
+            Cached::Some
+        } else {
+            Cached::Hardly
+        }
+    }
+}
+
+/// Whether nobody has cut one of the files off.
+fn are_whole(blocks: &[Block<'_>]) -> bool {
+    let mut files = blocks.chunk_by(|one, next| std::ptr::eq(one.file, next.file));
+    files.all(|of_file| of_file[0].file.has_its_length())
+}
+
+/// Reads a block. False where it cannot be read.
+///
+/// # Errors
+/// `OUT_OF_MEMORY`. Then RocksDB must not be asked: without memory it ends the process.
+fn read_into(block: &Block<'_>, buffer: &mut Vec<u8>) -> Result<bool> {
+    buffer.clear();
+    reserve(buffer, block.len)?;
+    buffer.resize(block.len, 0);
+    Ok(block.file.source().read_at(buffer, block.offset).is_ok())
+}

@@ -1,0 +1,220 @@
+//! Mapping: a file in memory, read-only, which is touched only where the page cache has it.
+//!
+//! A page that has to come from the disk would make the reader wait, and end the process where the
+//! disk fails. So [`Mapping::has`] asks the system first. Pages that were touched count as the
+//! process's memory, though they are the page cache's. All mappings of the process together have a
+//! part of the machine's memory at most: beyond that they let go of their pages, which stay in the
+//! page cache.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use memmap2::{Advice, Mmap, MmapOptions};
+
+use crate::locks::Mutex;
+
+/// What the system maps at one touch: the pages around the touched one, as far as the page cache
+/// has them.
+const WINDOW: usize = 64 << 10;
+/// The part of the machine's memory that all mappings may have.
+const MEMORY_PART: usize = 4;
+/// So many pages are asked for at a time. Most blocks are on one or two.
+const PAGES: usize = 8;
+
+/// All mappings of the process.
+static ALL: Mutex<Vec<Weak<Mapping>>> = Mutex::new(Vec::new());
+/// The windows that all of them have touched.
+static TOUCHED: AtomicUsize = AtomicUsize::new(0);
+
+/// A file in memory.
+pub(in crate::rocks) struct Mapping {
+    map: Mmap,
+    /// A bit for each window that was touched.
+    windows: Vec<AtomicU64>,
+    /// How many bits are set.
+    touched: AtomicUsize,
+}
+
+impl Mapping {
+    /// Maps a file of `len` bytes. None where its pages cannot be asked for, where the process's
+    /// address space is limited and others need it, or where the system maps no file.
+    pub(super) fn new(file: &File, len: u64) -> Option<Arc<Mapping>> {
+        let bytes = usize::try_from(len).ok().filter(|bytes| *bytes > 0)?;
+        if !can_ask(file, len) {
+            return None;
+        }
+        // SAFETY: the bytes of a mapped file change under the references that are handed out if
+        // somebody writes to it, and reading beyond its end raises SIGBUS if somebody cuts it off.
+        // Neither damo nor RocksDB writes to an SST file that is listed: another one replaces it,
+        // and a deleted one lives as long as it is mapped. That nobody else writes to the files of
+        // a storage is a promise of its owner. Nothing that is read is trusted: each block has a
+        // checksum, and its entries are read with bounds.
+        let map = unsafe { MmapOptions::new().len(bytes).map(file) }.ok()?;
+        // A page that is not there after all comes alone.
+        let _ = map.advise(Advice::Random);
+        let windows = (0..bytes.div_ceil(WINDOW * 64)).map(|_| AtomicU64::new(0)).collect();
+        let mapping = Arc::new(Mapping { map, windows, touched: AtomicUsize::new(0) });
+        let mut all = ALL.lock();
+        all.retain(|one| one.strong_count() > 0);
+        all.push(Arc::downgrade(&mapping));
+        Some(mapping)
+    }
+
+    /// Whether the page cache has these bytes, or had them a moment ago.
+    pub(in crate::rocks) fn has(&self, at: u64, len: usize) -> bool {
+        let page = page_size();
+        let Ok(at) = usize::try_from(at) else { return false };
+        let Some(end) = at.checked_add(len).filter(|end| *end <= self.map.len()) else {
+            return false;
+        };
+        let starts = (at / page * page..end).step_by(PAGES * page);
+        starts.into_iter().all(|start| self.has_pages(start, (end - start).min(PAGES * page)))
+    }
+
+    /// As [`Mapping::has`], for a few pages from a page's start on, within the mapping.
+    #[cfg(target_os = "linux")]
+    fn has_pages(&self, start: usize, len: usize) -> bool {
+        let mut pages = [0_u8; PAGES];
+        // SAFETY: the range begins at a page and lies in the mapping, which lives as long as
+        // `self`. The system writes one byte for each page of the range, `PAGES` at most.
+        let asked = unsafe {
+            let address = self.map.as_ptr().add(start).cast_mut().cast();
+            libc::mincore(address, len, pages.as_mut_ptr())
+        };
+        asked == 0 && pages[..len.div_ceil(page_size())].iter().all(|page| page & 1 == 1)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn has_pages(&self, _start: usize, _len: usize) -> bool {
+        false
+    }
+
+    /// The bytes from `at` on. They lie in the file as it was mapped. Reading them brings in what
+    /// the page cache does not have: call it where [`Mapping::has`] says that it has them.
+    #[inline]
+    pub(in crate::rocks) fn bytes(&self, at: u64, len: usize) -> Option<&[u8]> {
+        let at = usize::try_from(at).ok()?;
+        let bytes = self.map.get(at..at.checked_add(len)?)?;
+        for window in at / WINDOW..=(at + len.max(1) - 1) / WINDOW {
+            let (bits, bit) = (&self.windows[window / 64], 1 << (window % 64));
+            if bits.load(Ordering::Relaxed) & bit == 0
+                && bits.fetch_or(bit, Ordering::Relaxed) & bit == 0
+            {
+                self.touched.fetch_add(1, Ordering::Relaxed);
+                TOUCHED.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Some(bytes)
+    }
+
+    /// Lets go of all pages. The page cache keeps them.
+    fn forget(&self) {
+        // Before the pages go: what another thread touches meanwhile counts, also if it goes.
+        let cleared: u32 =
+            self.windows.iter().map(|bits| bits.swap(0, Ordering::Relaxed).count_ones()).sum();
+        self.touched.fetch_sub(cleared as usize, Ordering::Relaxed);
+        TOUCHED.fetch_sub(cleared as usize, Ordering::Relaxed);
+        // SAFETY: the mapping is a file's and is never written to: whoever touches it afterwards
+        // gets the same bytes from the file.
+        #[cfg(target_os = "linux")]
+        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        TOUCHED.fetch_sub(*self.touched.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Has all mappings of the process let go of their pages if these are more than a part of the
+/// machine's memory.
+pub(in crate::rocks) fn bound_mapped() {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    let most = *MOST.get_or_init(|| machine_bytes() / MEMORY_PART);
+    if TOUCHED.load(Ordering::Relaxed).saturating_mul(WINDOW) > most {
+        forget_all();
+    }
+}
+
+/// Has all mappings of the process let go of their pages.
+pub(in crate::rocks) fn forget_all() {
+    // Out of the lock: the last owner of a mapping may be this thread by then.
+    let all: Vec<_> = ALL.lock().iter().filter_map(Weak::upgrade).collect();
+    all.iter().for_each(|mapping| mapping.forget());
+}
+
+/// Whether the system tells which of a file's pages it has, and the file still has `len` bytes.
+/// Linux tells it to a file's owner; to others it says that it has all.
+#[cfg(target_os = "linux")]
+fn can_ask(file: &File, len: u64) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::process::{Resource, geteuid, getrlimit};
+
+    let is_limited = getrlimit(Resource::As).current.is_some();
+    let is_ours =
+        |known: std::fs::Metadata| known.len() == len && known.uid() == geteuid().as_raw();
+    !is_limited && file.metadata().is_ok_and(is_ours)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn can_ask(_file: &File, _len: u64) -> bool {
+    false
+}
+
+fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+/// The bytes of the machine's memory.
+fn machine_bytes() -> usize {
+    // SAFETY: a plain query; an error is -1.
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    usize::try_from(pages).unwrap_or(0).saturating_mul(page_size())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn what_was_touched_is_counted_until_it_is_let_go_of() {
+        let file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (0..5 * WINDOW as u32 + 100).map(|at| (at / 1000) as u8).collect();
+        file.write_all_at(&bytes, 0).unwrap();
+        assert!(Mapping::new(&file, bytes.len() as u64 + 1).is_none(), "the file is shorter");
+        let mapping = Mapping::new(&file, bytes.len() as u64).unwrap();
+        let touched = || mapping.touched.load(Ordering::Relaxed);
+        for _ in 0..2 {
+            assert_eq!(touched(), 0);
+            // Around the ends of windows, twice the same, and at the file's end.
+            for (at, len, expected) in [
+                (10, 100, 1),
+                (20, 100, 1),
+                (WINDOW - 1, 1, 1),
+                (2 * WINDOW - 1, 2, 3),
+                (5 * WINDOW, 100, 4),
+            ] {
+                assert!(mapping.has(at as u64, len));
+                assert_eq!(mapping.bytes(at as u64, len).unwrap(), &bytes[at..at + len]);
+                assert_eq!(touched(), expected);
+            }
+            assert!(mapping.bytes(bytes.len() as u64 - 1, 2).is_none());
+            assert!(!mapping.has(bytes.len() as u64 - 1, 2) && !mapping.has(u64::MAX, 2));
+            mapping.forget();
+        }
+        // More pages than are asked for at once.
+        assert!(mapping.has(0, bytes.len()));
+        file.set_len(WINDOW as u64).unwrap();
+        assert!(!mapping.has(0, bytes.len()) && mapping.has(0, WINDOW));
+        let before = TOUCHED.load(Ordering::Relaxed);
+        mapping.bytes(0, 1).unwrap();
+        drop(mapping);
+        println!("{before} windows before, {} after", TOUCHED.load(Ordering::Relaxed));
+    }
+}
