@@ -83,7 +83,8 @@ static void run(damo_storage *storage, damo_embedding *embedding, size_t size) {
   clock = seconds(CLOCK_MONOTONIC) - clock;
   missed = stat_of(storage, "cache_misses") - missed;
   const double count = (double)(calls * size);
-  printf("%3zu keys: %.2f us of processor a key, %.2f on the clock; %.1f %% missed, %.2f us a miss\n",
+  printf("%3zu keys: %.2f us of processor a key, %.2f on the clock; %.1f %% missed, %.2f us a "
+         "miss\n",
          size, processor / count * 1e6, clock / count * 1e6, 100 * (double)missed / count,
          processor / (double)missed * 1e6);
 }
@@ -121,7 +122,7 @@ int main(int count, char **arguments) {
   for (int run_of = 0; run_of < RUNS; run_of++) {
     for (size_t i = 0; i < KEYS; i++) keys[i] = key_of(zipf(&random, (double)rows));
     for (int i = 0; i < SIZES; i++) {
-      if (run_of == 0) printf("warming: ");
+      if (run_of == 0) printf("warming ");
       run(storage, embedding, sizes[i]);
       for (size_t key = 0; key < KEYS; key++) keys[key] = key_of(zipf(&random, (double)rows));
     }
