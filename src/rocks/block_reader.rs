@@ -4,17 +4,19 @@
 //! failures are errors.
 
 use std::ops::{AddAssign, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::sst::{SstLookup, bound_mapped};
 use crate::error::Result;
 use crate::memory::{reserve, room_for};
 use crate::prefetch::prefetch_bytes;
 
-/// Of so few blocks the page cache is asked for each. Of more it is asked for a part, of this many
-/// at least and at most.
+/// The page cache is asked for a part of the blocks, and for this many at least and at most.
 const FEW: usize = 16;
 const SAMPLE_PART: usize = 8;
 const MOST_SAMPLES: usize = 64;
+/// Once it has had this many one after the other, it is asked for that part alone.
+const CONFIDENT: usize = 64;
 /// Each block is asked for if this part of the sample is in the page cache.
 const WARM_PART: usize = 4;
 /// How many blocks before it is looked at a mapped block is fetched.
@@ -58,6 +60,13 @@ impl<'a> Block<'a> {
         self.file.mapping().is_some_and(|mapping| mapping.has(self.offset, self.len))
     }
 
+    /// Whether the page cache is asked for the block also when it probably has it: one block in
+    /// `SAMPLE_PART`.
+    fn is_sample(&self) -> bool {
+        let mixed = self.offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        mixed.is_multiple_of(SAMPLE_PART as u64)
+    }
+
     /// The block in the mapped file.
     fn mapped(&self) -> Option<&'a [u8]> {
         self.file.mapping().and_then(|mapping| mapping.bytes(self.offset, self.len))
@@ -75,12 +84,15 @@ enum Cached {
 pub(crate) struct BlockReader {
     /// Files may be mapped.
     maps: bool,
+    /// How many of the latest blocks that the page cache was asked for it had, one after the other,
+    /// up to `CONFIDENT`.
+    streak: AtomicUsize,
 }
 
 impl BlockReader {
     /// `maps` is whether files may be mapped.
     pub(crate) fn new(maps: bool) -> BlockReader {
-        BlockReader { maps }
+        BlockReader { maps, streak: AtomicUsize::new(0) }
     }
 
     /// Reads blocks, which are ordered by file, and hands each to `visit` in any order; None where
@@ -100,7 +112,7 @@ impl BlockReader {
         for block in blocks {
             let is_cached = match cached {
                 Cached::All => true,
-                Cached::Some => block.is_cached(),
+                Cached::Some => self.is_cached(block),
                 Cached::Hardly => false,
             };
             match is_cached.then(|| block.mapped()).flatten() {
@@ -128,18 +140,34 @@ impl BlockReader {
         Ok(())
     }
 
-    /// How much of the blocks the page cache has. Each block of a few has to be asked for.
+    /// Whether the page cache has a block. Notes the answer.
+    fn is_cached(&self, block: &Block<'_>) -> bool {
+        let (is_cached, streak) = (block.is_cached(), self.streak.load(Ordering::Relaxed));
+        if !is_cached {
+            self.streak.store(0, Ordering::Relaxed);
+        } else if streak < CONFIDENT {
+            self.streak.store(streak + 1, Ordering::Relaxed);
+        }
+        is_cached
+    }
+
+    /// How much of the blocks the page cache has.
     fn cached(&self, blocks: &[Block<'_>]) -> Cached {
         if !self.maps {
             return Cached::Hardly;
         }
-        if blocks.len() <= FEW {
-            return Cached::Some;
+        let is_confident = self.streak.load(Ordering::Relaxed) >= CONFIDENT;
+        let (mut asked, mut has) = (0, 0);
+        let mut ask = |block: &Block<'_>| {
+            asked += 1;
+            has += usize::from(self.is_cached(block));
+        };
+        if is_confident {
+            blocks.iter().filter(|block| block.is_sample()).take(MOST_SAMPLES).for_each(&mut ask);
+        } else {
+            let samples = (blocks.len() / SAMPLE_PART).clamp(FEW, MOST_SAMPLES);
+            blocks.iter().step_by(blocks.len().div_ceil(samples)).for_each(&mut ask);
         }
-        let samples = (blocks.len() / SAMPLE_PART).clamp(FEW, MOST_SAMPLES);
-        let sample = blocks.iter().step_by(blocks.len() / samples);
-        let asked = sample.len();
-        let has = sample.filter(|block| block.is_cached()).count();
         if has == asked && are_whole(blocks) {
             Cached::All
         } else if has * WARM_PART >= asked {

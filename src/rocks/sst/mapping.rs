@@ -165,8 +165,10 @@ fn can_ask(_file: &File, _len: u64) -> bool {
     false
 }
 
+/// Asked once: each time the C library would be called, with descriptors filled (ffi/descriptors).
 fn page_size() -> usize {
-    rustix::param::page_size()
+    static SIZE: OnceLock<usize> = OnceLock::new();
+    *SIZE.get_or_init(rustix::param::page_size)
 }
 
 /// The bytes of the machine's memory.
