@@ -36,7 +36,12 @@ class Table:
 
     def __init__(self, task: Task, report: dict[str, Any]) -> None:
         self.task, self.report = task, report
-        self.directory = Path(task["directory"])
+        self.directory, self._saved = Path(task["directory"]), Path(task["saved"])
+        # Until it is closed the table is ahead of what was saved.
+        self._claimed = self._saved.with_suffix(".claimed")
+        if not self._saved.exists():
+            raise RuntimeError("an earlier run on this table failed")
+        self._saved.rename(self._claimed)
         if task.get("page_cache") == "warm":
             measure.fill_page_cache(self.directory)
         elif task.get("page_cache") == "cold":
@@ -46,9 +51,9 @@ class Table:
         self._peak = measure.AnonymousPeak()
         self.system = open_table(task)
         report["notes"] = self.system.notes
-        self.check = SelfCheck.load(self.system, Path(task["saved"]))
+        self.check = SelfCheck.load(self.system, self._claimed)
         report["reopened"] = self.check.compare()
-        self._steps = Path(task["saved"]).with_suffix(".steps")
+        self._steps = self._saved.with_suffix(".steps")
         self.steps = int(self._steps.read_text()) if self._steps.exists() else 0
         self._pages_forgotten = 0.0
 
@@ -60,17 +65,20 @@ class Table:
             self._pages_forgotten = time.monotonic()
 
     def warm_up(self, step: Callable[[measure.Timer], None]) -> None:
-        """Steps until rows are evicted, so that memory is full, and then some more."""
-        task, timer, done = self.task, measure.Timer(), 0
-        last = task.get("warm_up", LONGEST_WARM_UP)
-        # A system that does not say what it evicts is not waited for.
-        least = 10 if "evictions" in self.system.statistics() else 2
-        while done < least or timer.total < last and self.system.statistics().get("evictions") == 0:
+        """Steps until rows are evicted, so that memory is full, and then as many again, up to 20.
+        At most for task["warm_up"] seconds.
+        """
+        timer, done, full_after = measure.Timer(), 0, 0
+        last = self.task.get("warm_up", LONGEST_WARM_UP)
+        while done < LEAST_STEPS or timer.total < last and done < full_after + min(full_after, 20):
             step(timer)
             done += 1
-            progress(task, done, timer.total)
-        for _ in range(min(done, 20)):
-            step(timer)
+            # A system that does not say what it evicts is not waited for.
+            if self.system.statistics().get("evictions") == 0:
+                full_after = done + 1
+            elif full_after == 0:
+                full_after = LEAST_STEPS
+            progress(self.task, done, timer.total)
         self.report["first_pass"] = timer.summary(done, done * BATCH)
 
     def ends(self, name: str, phase: Phase, steps: int, keys: int) -> dict[str, Any]:
@@ -90,7 +98,8 @@ class Table:
         """Closes the table, and leaves what the next process goes on from."""
         self.report.setdefault("self_check", self.check.compare())
         finish(self.system, self.task, self.report)
-        self.check.save(Path(self.task["saved"]))
+        self.check.save(self._saved)
+        self._claimed.unlink()
         self._steps.write_text(str(self.steps))
         figures = self.report["figures"]
         figures[ON_DISK] = self.report["disk_bytes"] / self.task["rows"]

@@ -24,15 +24,16 @@ from variants import LMDB_CACHED, LMDB_TRANSACTIONS
 
 BUILD, ZIPF, COLD = "beyond-build", "beyond-zipf", "beyond-cold"
 UNIFORM, NEW, CALLS, FILES = "beyond-uniform", "beyond-new", "beyond-calls", "beyond-files"
-NAMES = (BUILD, ZIPF, COLD, UNIFORM, NEW, CALLS, FILES)
+NAMES = (BUILD, ZIPF, NEW, CALLS, FILES, UNIFORM, COLD)
 CALL_SIZES = (8, 39, 96, 256)
 DAMO = ("damo", "damo_before")
 PEERS = ("lmdb_numpy", "damo_embedding_1_1")
 CACHED, IN_MEMORY = "checkpoint, cache 1/10", "checkpoint, in memory"
 SUMMED_BEFORE = "summed before"
 # Where the page cache is to be cold, a process has so much beside its cache: Python, the batches,
-# and a little page cache. A key in Python's dictionary takes so many bytes.
-COLD_BYTES, DICTIONARY_BYTES = 400 << 20, 200
+# and a little page cache. LMDB's transactions have up to 2^17 changed pages in memory, and a key in
+# Python's dictionary takes so many bytes.
+COLD_BYTES, TRANSACTION_BYTES, DICTIONARY_BYTES = 320 << 20, 4096 << 17, 200
 HUNDRED_MILLION = 100_000_000
 
 
@@ -74,11 +75,12 @@ class Beyond:
     def run(self, names: list[str]) -> None:
         parts: dict[str, Callable[[], None]] = {
             ZIPF: self._zipf,
-            COLD: self._cold,
-            UNIFORM: self._uniform,
             NEW: self._new_keys,
             CALLS: self._calls,
             FILES: self._files,
+            # These limit memory, which may end a system.
+            UNIFORM: self._uniform,
+            COLD: self._cold,
         }
         try:
             self._build(BUILD in names)
@@ -148,7 +150,8 @@ class Beyond:
                     continue
                 title = f"{millions(self._rows)}, {variant}, {plural(count)}"
                 if name != BUILD and not self._made(system):
-                    session.absent(name, system, title, "its table could not be made")
+                    reason = "its table could not be made, or an earlier run on it failed"
+                    session.absent(name, system, title, reason)
                     continue
                 if options.get("cache_bytes", 0) > available_memory():
                     need = options["cache_bytes"] / 1e9
@@ -158,7 +161,8 @@ class Beyond:
                 if task.get("page_cache") == "cold":
                     task["memory_bytes"] = self._cold_bytes(task)
                 if variant == IN_MEMORY:
-                    task |= {"in_memory": True, "warm_up": 0, "fills_cache": False}
+                    task |= {"in_memory": True, "fills_cache": False}
+                    task["warm_up"] = session.seconds(5, quick=1)
                 need = self.disk_bytes(system) if name == BUILD else GIB
                 runs.append(Run(system, title, task, need, keep=True, **run))
         if runs:
@@ -166,8 +170,9 @@ class Beyond:
 
     def _cold_bytes(self, task: dict[str, Any]) -> int:
         """The limit of memory where the page cache is to be cold."""
-        dictionary = task["options"].get("cache_rows", 0) * DICTIONARY_BYTES
-        return COLD_BYTES + task["cache_bytes"] * 5 // 4 + dictionary
+        hot = task["options"].get("cache_rows", 0)
+        of_lmdb = TRANSACTION_BYTES + hot * DICTIONARY_BYTES if hot else 0
+        return COLD_BYTES + task["cache_bytes"] * 5 // 4 + of_lmdb
 
     def _build(self, compared: bool) -> None:
         """Rounds only if builds are compared, and a table is made in minutes."""
@@ -214,7 +219,11 @@ class Beyond:
 
     def _uniform(self) -> None:
         self._fio(UNIFORM)
-        task = {"program": "beyond_lookups", "seconds": self._session.seconds(5, quick=1)}
+        task = {
+            "program": "beyond_lookups",
+            "seconds": self._session.seconds(5, quick=1),
+            "warm_up": self._session.seconds(30, quick=1),
+        }
         for page_cache in ("warm", "cold"):
             # A call of as many uniform keys takes damo-embedding many seconds.
             variants = [

@@ -61,7 +61,7 @@ SHOWN = {
 TITLES = {
     BUILD: "Making every row with one gradient, until all is on disk and at rest.",
     ZIPF: "Lookup and adam of Zipf(1.05) keys, page cache warm.",
-    COLD: "The same, page cache cold.",
+    COLD: "Lookup and adam of Zipf(1.05) keys, page cache cold.",
     UNIFORM: "Lookup of uniform keys.",
     NEW: "Learning that uniform keys are new.",
     CALLS: "Calls of few keys by one thread, a fifth of the table in memory, page cache warm.",

@@ -158,6 +158,14 @@ class Programs(unittest.TestCase):
         self.assertEqual(len(environment.rows), ROWS)
         self.assertAlmostEqual(new["figures"][beyond.MISSES], BATCH, delta=BATCH / 100)
 
+    def test_a_table_of_which_a_run_failed_is_not_used_again(self) -> None:
+        self.run_program(beyond.beyond_build)
+        with self.assertRaisesRegex(ValueError, "broken"):
+            with mock.patch.object(beyond, "Phase", side_effect=ValueError("broken")):
+                self.run_program(beyond.beyond_lookups)
+        with self.assertRaisesRegex(RuntimeError, "an earlier run on this table failed"):
+            self.run_program(beyond.beyond_lookups)
+
     def test_a_lost_row_is_seen(self) -> None:
         self.run_program(beyond.beyond_build)
         key = np.load(self.task()["saved"])["keys"][5]
