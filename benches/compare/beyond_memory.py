@@ -31,9 +31,9 @@ PEERS = ("lmdb_numpy", "damo_embedding_1_1")
 CACHED, IN_MEMORY = "checkpoint, cache 1/10", "checkpoint, in memory"
 SUMMED_BEFORE = "summed before"
 # Where the page cache is to be cold, a process has so much beside its cache: Python, the batches,
-# and a little page cache. LMDB's transactions have up to 2^17 changed pages in memory, and a key in
+# and a little page cache. LMDB's transactions have their changed pages in memory, and a key in
 # Python's dictionary takes so many bytes.
-COLD_BYTES, TRANSACTION_BYTES, DICTIONARY_BYTES = 320 << 20, 4096 << 17, 200
+COLD_BYTES, TRANSACTION_BYTES, DICTIONARY_BYTES = 320 << 20, 128 << 20, 200
 HUNDRED_MILLION = 100_000_000
 
 

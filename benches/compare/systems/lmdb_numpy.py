@@ -7,7 +7,8 @@ order.
 - Without cache_rows a step is one write transaction, which reads the rows, steps them and writes
   them back. The page cache is the only cache.
 - With cache_rows the rows used last are in arrays, and a dictionary says where each is. A sixteenth
-  of them is evicted at once, in one transaction. flush and close write the rest; a kill loses it.
+  of them is evicted at once. flush and close write the rest; a kill loses it. A transaction writes
+  ROWS_WRITTEN rows at most, since it has the pages that it changes in memory.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from systems.hot_rows import HotRows
 
 # LMDB reserves address space of this size at least; the file grows as it fills.
 MAP_BYTES = 4 << 30
+ROWS_WRITTEN = 1 << 14
 
 
 class Lmdb(System):
@@ -132,8 +134,10 @@ class Lmdb(System):
 
     def _save_hot(self, places: np.ndarray) -> None:
         places = places[np.argsort(self._hot.keys[places].view(np.uint64))]
-        with self._environment.begin(self._table, write=True) as transaction:
-            self._write(transaction, self._hot.keys[places], self._hot.floats[places])
+        for start in range(0, places.size, ROWS_WRITTEN):
+            part = places[start : start + ROWS_WRITTEN]
+            with self._environment.begin(self._table, write=True) as transaction:
+                self._write(transaction, self._hot.keys[part], self._hot.floats[part])
         self._hot.dirty[places] = False
 
     def _make(self, rows: np.ndarray, missing: np.ndarray) -> None:
