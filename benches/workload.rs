@@ -5,8 +5,8 @@
 //! ```text
 //! cargo bench --bench workload -- [reference|lookup|adam|uniform|zipf|lifecycle] [name=value ...]
 //! ```
-//! Names: durability, seconds, cache_bytes, threads, mapped_reads, rows (of the table), ids, batch
-//! (keys), dim, dir, prefetch and compact (0 or 1).
+//! Names: durability, seconds, cache_bytes, threads, mapped_reads, io_uring, rows (of the table),
+//! ids, batch (keys), dim, dir, prefetch and compact (0 or 1).
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -75,6 +75,7 @@ fn open(settings: &Settings, cache_bytes: usize) -> Opened {
             params.with("durability", settings.text("durability", "process").as_str())
         })
         .and_then(|params| params.with("threads", settings.number("threads", 2) as i64))
+        .and_then(|params| params.with("io_uring", settings.text("io_uring", "auto").as_str()))
         .and_then(|params| {
             params.with("mapped_reads", settings.text("mapped_reads", "auto").as_str())
         })
@@ -161,6 +162,7 @@ fn stats(opened: &Opened) {
         "rows_loaded",
         "rows_loaded_by_rocksdb",
         "blocks_read_mapped",
+        "blocks_read_by_io_uring",
         "blocks_read_by_pread",
         "rows_written",
         "cache_hits",

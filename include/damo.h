@@ -909,7 +909,11 @@ damo_status damo_filter_sync(const damo_filter *filter);
  *     mapped_reads  "auto": rows are read from mapped files where the page cache has them. That
  *                   takes less of the processor. The pages that are mapped count as the process's
  *                   memory, up to a quarter of the machine's (the default);
- *                   "off": each read is a system call
+ *                   "off": all rows are read by system calls
+ *     io_uring      "auto": what is not in the page cache is read by io_uring, many reads at once
+ *                   from each thread. Where the system refuses it, the readers' threads read one
+ *                   after the other (the default);
+ *                   "off": they always do
  *     read_only     true: nothing in data_dir is changed, see below (false)
  * ```
  *
@@ -1103,6 +1107,8 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
  *                       keys after opening are among them
  *     blocks_read_mapped
  *                       blocks of SST files that were read from mapped files
+ *     blocks_read_by_io_uring
+ *                       blocks that were read by io_uring
  *     blocks_read_by_pread
  *                       blocks that were read by a system call each
  *     rows_written      rows written back to disk in the background

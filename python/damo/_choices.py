@@ -53,6 +53,7 @@ StatName = Literal[
     "rows_loaded",
     "rows_loaded_by_rocksdb",
     "blocks_read_mapped",
+    "blocks_read_by_io_uring",
     "blocks_read_by_pread",
     "rows_written",
     "rows_merged",

@@ -53,6 +53,8 @@ class Storage(StorageDump, StorageCheckpoint, StorageImport, StorageStats):
     several storages may give each 64 divided by their number. With 1 each call reads for itself.
     mapped_reads: "auto" reads rows from mapped files where the page cache has them (the default);
     "off" reads them by system calls.
+    io_uring: "auto" reads what is not in the page cache by io_uring, where the system allows that
+    (the default); "off" never uses it.
     read_only: True changes nothing in the directory, which may be open in another process, a
     checkpoint, or without write permission. Calls that change rows raise damo.NotSupportedError.
 
@@ -73,6 +75,7 @@ class Storage(StorageDump, StorageCheckpoint, StorageImport, StorageStats):
         threads: SupportsIndex | None = None,
         readers: SupportsIndex | None = None,
         mapped_reads: AutoOrOff | None = None,
+        io_uring: AutoOrOff | None = None,
         read_only: bool = False,
     ) -> None:
         options = {
@@ -81,6 +84,7 @@ class Storage(StorageDump, StorageCheckpoint, StorageImport, StorageStats):
             "threads": threads,
             "readers": readers,
             "mapped_reads": mapped_reads,
+            "io_uring": io_uring,
             "read_only": read_only,
         }
         super().__init__(path, ttl, options)

@@ -30,6 +30,7 @@ pub(crate) struct Counts {
     pub(crate) rows_loaded_by_rocksdb: AtomicU64,
     /// Blocks of SST files that were read for keys, by how they were read.
     pub(crate) blocks_read_mapped: AtomicU64,
+    pub(crate) blocks_read_by_io_uring: AtomicU64,
     pub(crate) blocks_read_by_pread: AtomicU64,
     /// Rows that the writer has written to disk.
     pub(crate) rows_written: AtomicU64,

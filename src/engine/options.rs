@@ -25,6 +25,8 @@ pub struct StorageOptions {
     pub(crate) readers: usize,
     /// Rows may be read from mapped files.
     pub(crate) mapped_reads: bool,
+    /// Rows may be read by io_uring.
+    pub(crate) io_uring: bool,
     /// Nothing in the directory changes.
     pub(crate) read_only: bool,
 }

@@ -1,12 +1,19 @@
 //! BlockReader: reads the blocks of SST files in which rows are looked for.
 //!
 //! What the page cache has is read in place, from mapped files. The rest is read by calls, whose
-//! failures are errors.
+//! failures are errors: many at once by io_uring, where the system allows that, or one after the
+//! other.
 
 use std::ops::{AddAssign, Range};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use super::sst::{SstLookup, bound_mapped};
+#[cfg(not(target_os = "linux"))]
+use super::no_ring::Ring;
+#[cfg(target_os = "linux")]
+use super::ring::Ring;
+use super::sst::{FileRead, SstLookup, bound_mapped};
 use crate::error::Result;
 use crate::memory::{reserve, room_for};
 use crate::prefetch::prefetch_bytes;
@@ -21,6 +28,16 @@ const CONFIDENT: usize = 64;
 const WARM_PART: usize = 4;
 /// How many blocks before it is looked at a mapped block is fetched.
 const AHEAD: usize = 3;
+/// A ring is made for so many blocks. With fewer, it takes longer than it saves.
+const MIN_FOR_RING: usize = 8;
+/// A longer block is read alone, since each read of a ring has room for the longest.
+const MAX_FOR_RING: usize = 128 << 10;
+/// A call that takes no longer has not waited for the disk, and a read in a ring takes longer if it
+/// has: for the processor's part alone.
+const QUICK_CALL: Duration = Duration::from_micros(5);
+const QUICK_IN_RING: Duration = Duration::from_nanos(2_500);
+/// After so many calls it is looked at whether they were quick.
+const QUICK_PIECE: usize = 16;
 /// Bytes of the processor's cache lines.
 const LINE: usize = 64;
 
@@ -28,18 +45,20 @@ const LINE: usize = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BlockReads {
     pub(crate) mapped: usize,
+    pub(crate) by_io_uring: usize,
     pub(crate) by_pread: usize,
 }
 
 impl BlockReads {
     pub(crate) fn all(self) -> usize {
-        self.mapped + self.by_pread
+        self.mapped + self.by_io_uring + self.by_pread
     }
 }
 
 impl AddAssign for BlockReads {
     fn add_assign(&mut self, more: BlockReads) {
         self.mapped += more.mapped;
+        self.by_io_uring += more.by_io_uring;
         self.by_pread += more.by_pread;
     }
 }
@@ -87,57 +106,56 @@ pub(crate) struct BlockReader {
     /// How many of the latest blocks that the page cache was asked for it had, one after the other,
     /// up to `CONFIDENT`.
     streak: AtomicUsize,
+    /// Rings may be made, and the system has refused none so far.
+    makes_rings: AtomicBool,
+    /// Done once a ring was made, or refused.
+    tried: Once,
+    /// Calls have not waited for the disk lately.
+    is_quick: AtomicBool,
+}
+
+/// What reads the blocks of one batch.
+pub(super) struct Reading<'a> {
+    reader: &'a BlockReader,
+    /// Made when it is first needed.
+    ring: Option<Ring>,
+    pub(super) reads: BlockReads,
 }
 
 impl BlockReader {
-    /// `maps` is whether files may be mapped.
-    pub(crate) fn new(maps: bool) -> BlockReader {
-        BlockReader { maps, streak: AtomicUsize::new(0) }
+    /// `maps` is whether files may be mapped, and `makes_rings` whether io_uring may be used.
+    pub(crate) fn new(maps: bool, makes_rings: bool) -> BlockReader {
+        BlockReader {
+            maps,
+            streak: AtomicUsize::new(0),
+            makes_rings: AtomicBool::new(makes_rings),
+            tried: Once::new(),
+            is_quick: AtomicBool::new(false),
+        }
     }
 
-    /// Reads blocks, which are ordered by file, and hands each to `visit` in any order; None where
-    /// it cannot be read.
-    ///
-    /// # Errors
-    /// `OUT_OF_MEMORY`; those of `visit`.
-    pub(super) fn read<'a>(
-        &self,
-        blocks: &[Block<'a>],
-        reads: &mut BlockReads,
-        mut visit: impl FnMut(&Block<'a>, Option<&[u8]>) -> Result<()>,
-    ) -> Result<()> {
-        let mut mapped: Vec<(&Block<'a>, &'a [u8])> = room_for(blocks.len())?;
-        let mut others: Vec<&Block<'a>> = room_for(blocks.len())?;
-        let cached = self.cached(blocks);
-        for block in blocks {
-            let is_cached = match cached {
-                Cached::All => true,
-                Cached::Some => self.is_cached(block),
-                Cached::Hardly => false,
-            };
-            match is_cached.then(|| block.mapped()).flatten() {
-                Some(bytes) => mapped.push((block, bytes)),
-                None => others.push(block),
-            }
+    /// Begins to read for a batch.
+    pub(super) fn begin(&self) -> Reading<'_> {
+        Reading { reader: self, ring: None, reads: BlockReads::default() }
+    }
+
+    /// Whether one thread may have many reads in flight. The first call makes a ring to see that.
+    pub(super) fn makes_rings(&self) -> bool {
+        self.tried.call_once(|| drop(self.make_ring()));
+        self.makes_rings.load(Ordering::Relaxed)
+    }
+
+    /// A ring, if the system allows it.
+    fn make_ring(&self) -> Option<Ring> {
+        if !self.makes_rings.load(Ordering::Relaxed) {
+            return None;
         }
-        reads.mapped += mapped.len();
-        for (index, (block, bytes)) in mapped.iter().enumerate() {
-            let ahead = if index == 0 { 1..AHEAD + 1 } else { index + AHEAD..index + AHEAD + 1 };
-            for (_, later) in ahead.filter_map(|later| mapped.get(later)) {
-                prefetch_bytes(later, later.len() / LINE + 1);
-            }
-            visit(block, Some(bytes))?;
-        }
-        if !mapped.is_empty() {
-            bound_mapped();
-        }
-        reads.by_pread += others.len();
-        let mut buffer = Vec::new();
-        for block in others {
-            let is_read = read_into(block, &mut buffer)?;
-            visit(block, is_read.then_some(&buffer))?;
-        }
-        Ok(())
+        Ring::new().inspect_err(|_| self.note_refusal()).ok()
+    }
+
+    /// Remembers that the system refuses rings.
+    pub(super) fn note_refusal(&self) {
+        self.makes_rings.store(false, Ordering::Relaxed);
     }
 
     /// Whether the page cache has a block. Notes the answer.
@@ -175,6 +193,129 @@ impl BlockReader {
         } else {
             Cached::Hardly
         }
+    }
+}
+
+impl Reading<'_> {
+    /// Reads blocks, which are ordered by file, and hands each to `visit` in any order; None where
+    /// it cannot be read.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`; those of `visit`.
+    pub(super) fn read<'a>(
+        &mut self,
+        blocks: &[Block<'a>],
+        mut visit: impl FnMut(&Block<'a>, Option<&[u8]>) -> Result<()>,
+    ) -> Result<()> {
+        let mut mapped: Vec<(&Block<'a>, &'a [u8])> = room_for(blocks.len())?;
+        let mut others: Vec<&Block<'a>> = Vec::new();
+        let cached = self.reader.cached(blocks);
+        for block in blocks {
+            let is_cached = match cached {
+                Cached::All => true,
+                Cached::Some => self.reader.is_cached(block),
+                Cached::Hardly => false,
+            };
+            match is_cached.then(|| block.mapped()).flatten() {
+                Some(bytes) => mapped.push((block, bytes)),
+                None => {
+                    if others.is_empty() {
+                        reserve(&mut others, blocks.len())?;
+                    }
+                    others.push(block);
+                }
+            }
+        }
+        self.reads.mapped += mapped.len();
+        for (index, (block, bytes)) in mapped.iter().enumerate() {
+            let ahead = if index == 0 { 1..AHEAD + 1 } else { index + AHEAD..index + AHEAD + 1 };
+            for (_, later) in ahead.filter_map(|later| mapped.get(later)) {
+                prefetch_bytes(later, later.len() / LINE + 1);
+            }
+            visit(block, Some(bytes))?;
+        }
+        if !mapped.is_empty() {
+            bound_mapped();
+        }
+        let done = self.read_quick(&others, &mut visit)?;
+        others.drain(..done);
+        if others.len() >= MIN_FOR_RING {
+            others = self.read_by_ring(others, &mut visit)?;
+        }
+        self.read_each(&others, &mut visit)
+    }
+
+    /// Reads the first blocks one after the other, if the page cache probably has them and cannot
+    /// be asked: from there a ring is slower. Returns how many it has read: fewer than all once it
+    /// waits for the disk.
+    fn read_quick<'a>(
+        &mut self,
+        blocks: &[&Block<'a>],
+        visit: &mut impl FnMut(&Block<'a>, Option<&[u8]>) -> Result<()>,
+    ) -> Result<usize> {
+        let can_ask = |block: &&Block<'_>| self.reader.maps && block.file.mapping().is_some();
+        if !self.reader.is_quick.load(Ordering::Relaxed) || blocks.first().is_some_and(can_ask) {
+            return Ok(0);
+        }
+        let mut done = 0;
+        for piece in blocks.chunks(QUICK_PIECE) {
+            let began = Instant::now();
+            self.read_each(piece, visit)?;
+            done += piece.len();
+            if began.elapsed() > QUICK_CALL * piece.len() as u32 {
+                self.reader.is_quick.store(false, Ordering::Relaxed);
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reads blocks one after the other.
+    fn read_each<'a>(
+        &mut self,
+        blocks: &[&Block<'a>],
+        visit: &mut impl FnMut(&Block<'a>, Option<&[u8]>) -> Result<()>,
+    ) -> Result<()> {
+        self.reads.by_pread += blocks.len();
+        let mut buffer = Vec::new();
+        for block in blocks {
+            let is_read = read_into(block, &mut buffer)?;
+            visit(block, is_read.then_some(&buffer))?;
+        }
+        Ok(())
+    }
+
+    /// Reads blocks by a ring, and returns those that are to be read without one.
+    fn read_by_ring<'b, 'a>(
+        &mut self,
+        blocks: Vec<&'b Block<'a>>,
+        visit: &mut impl FnMut(&Block<'a>, Option<&[u8]>) -> Result<()>,
+    ) -> Result<Vec<&'b Block<'a>>> {
+        let Some(ring) = self.ring.take().or_else(|| self.reader.make_ring()) else {
+            return Ok(blocks);
+        };
+        let mut reads: Vec<FileRead<'a>> = room_for(blocks.len())?;
+        let mut read: Vec<&Block<'a>> = room_for(blocks.len())?;
+        let mut others = room_for(blocks.len())?;
+        for block in blocks {
+            match block.file.part(block.offset, block.len) {
+                Some(part) if part.len <= MAX_FOR_RING => {
+                    reads.push(part);
+                    read.push(block);
+                }
+                _ => others.push(block),
+            }
+        }
+        self.reads.by_io_uring += reads.len();
+        let began = Instant::now();
+        self.ring = ring.read(&reads, |index, bytes| visit(read[index], bytes.ok()))?;
+        if began.elapsed() < QUICK_IN_RING * reads.len() as u32 {
+            self.reader.is_quick.store(true, Ordering::Relaxed);
+        }
+        if self.ring.is_none() {
+            self.reader.note_refusal();
+        }
+        Ok(others)
     }
 }
 

@@ -27,6 +27,8 @@ mod lookups;
 mod merge_counts;
 mod merged;
 mod missing;
+#[cfg(not(target_os = "linux"))]
+mod no_ring;
 mod open;
 mod options;
 mod predecessor;
@@ -36,6 +38,8 @@ mod read;
 pub(crate) mod read_batch;
 pub(crate) mod readers;
 mod regular;
+#[cfg(target_os = "linux")]
+mod ring;
 pub(crate) mod room;
 pub(crate) mod row;
 mod snapshot;

@@ -4,8 +4,9 @@
 //! batch's sorted keys are read in parts. The calling thread reads, and readers' threads help it.
 //! These are made when they are first needed; a storage that may have one reader has none.
 //!
-//! While reads are quick, as from the page cache, as many threads read as the storage may use. Few
-//! keys are then read on the calling thread: waking another takes longer.
+//! While reads are quick, as from the page cache, or where a thread may have many reads in flight,
+//! as many threads read as the storage may use. Few keys are then read on the calling thread:
+//! waking another takes longer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,6 +31,9 @@ const MIN_PART: usize = 8;
 const MAX_PART: usize = 128;
 /// The same while reads are quick.
 const MAX_QUICK_PART: usize = 256;
+/// The same where a thread has many reads in flight, and needs as many keys for that.
+const MIN_RING_PART: usize = 64;
+const MAX_RING_PART: usize = 4096;
 /// Reads that take no more nanoseconds a block than this hardly ever wait for the disk.
 const QUICK: u64 = 5_000;
 /// A slower part counts as this slow, so that one does not count for long.
@@ -53,8 +57,8 @@ struct Shared {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The most threads that read at once, with the caller.
     most: usize,
-    /// How many read while reads are quick.
-    most_quick: usize,
+    /// How many read while reads are quick, or each has many in flight.
+    few: usize,
     /// Nanoseconds that a read takes, on average over the latest parts.
     pace: AtomicU64,
     reader: BlockReader,
@@ -92,10 +96,10 @@ struct Todo {
 pub(crate) struct Readers(Arc<Shared>);
 
 impl Readers {
-    /// At most `most` threads read, the caller among them. `quick` threads are enough while reads
-    /// are quick.
-    pub(crate) fn new(most: usize, quick: usize, reader: BlockReader) -> Readers {
-        Readers(Arc::new(Shared::new(most, quick, reader)))
+    /// At most `most` threads read, the caller among them. As `few` are enough while reads are
+    /// quick, or each thread has many in flight.
+    pub(crate) fn new(most: usize, few: usize, reader: BlockReader) -> Readers {
+        Readers(Arc::new(Shared::new(most, few, reader)))
     }
 
     /// Reads the rows of ascending `keys` of a group.
@@ -194,13 +198,13 @@ fn collect(answers: impl Iterator<Item = Answer>, count: usize) -> Result<Vec<Re
 }
 
 impl Shared {
-    fn new(most: usize, quick: usize, reader: BlockReader) -> Shared {
+    fn new(most: usize, few: usize, reader: BlockReader) -> Shared {
         Shared {
             queue: Mutex::default(),
             ready: Condvar::new(),
             threads: Mutex::default(),
             most,
-            most_quick: quick.min(most),
+            few: few.min(most),
             // Slow, until it is known.
             pace: AtomicU64::new(SLOWEST),
             reader,
@@ -211,8 +215,12 @@ impl Shared {
     fn plan(&self, keys: usize, from_files: bool) -> Plan {
         let is_quick = self.pace.load(Ordering::Relaxed) <= QUICK;
         if from_files && is_quick {
-            let part_len = keys.div_ceil(2 * self.most_quick).clamp(MAX_PART, MAX_QUICK_PART);
-            return Plan { part_len, threads: self.most_quick };
+            let part_len = keys.div_ceil(2 * self.few).clamp(MAX_PART, MAX_QUICK_PART);
+            return Plan { part_len, threads: self.few };
+        }
+        if from_files && self.reader.makes_rings() {
+            let part_len = keys.div_ceil(self.few).clamp(MIN_RING_PART, MAX_RING_PART);
+            return Plan { part_len, threads: self.few };
         }
         let least = if is_quick { MAX_PART } else { MIN_PART };
         let part_len = keys.div_ceil(self.most).clamp(least, MAX_PART);
@@ -259,6 +267,7 @@ impl Shared {
     fn widen(self: &Arc<Shared>, parts: &Arc<Parts>, read: &ReadRows) {
         let is_slow = read.reads() > 0 && nanoseconds_each(read.took, read.reads()) > QUICK;
         if is_slow
+            && !self.reader.makes_rings()
             && parts.plan.threads < self.most
             && !parts.is_widened.swap(true, Ordering::Relaxed)
         {
@@ -318,8 +327,8 @@ fn nanoseconds_each(took: Duration, reads: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn shared(most: usize, quick: usize) -> Shared {
-        Shared::new(most, quick, BlockReader::new(true))
+    fn shared(most: usize, few: usize) -> Shared {
+        Shared::new(most, few, BlockReader::new(true, false))
     }
 
     #[test]
@@ -349,6 +358,17 @@ mod tests {
         assert_eq!(threads(64, 2, QUICK), [2, 64]);
         assert_eq!(threads(64, 2, QUICK + 1), [64, 64]);
         assert_eq!(threads(4, 16, QUICK), [4, 4]);
+    }
+
+    #[test]
+    fn few_threads_read_where_each_has_many_reads_in_flight() {
+        let shared = Shared::new(64, 2, BlockReader::new(true, true));
+        let plan = |keys| shared.plan(keys, true);
+        assert_eq!(plan(40), Plan { part_len: 64, threads: 2 });
+        assert_eq!(plan(1000), Plan { part_len: 500, threads: 2 });
+        assert_eq!(plan(20_000), Plan { part_len: 4096, threads: 2 });
+        // RocksDB has one read in flight for each thread.
+        assert_eq!(shared.plan(20_000, false), Plan { part_len: 128, threads: 64 });
     }
 
     #[test]

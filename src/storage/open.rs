@@ -169,7 +169,7 @@ fn make_engine(
         readers: Readers::new(
             options.readers,
             options.threads,
-            BlockReader::new(options.mapped_reads),
+            BlockReader::new(options.mapped_reads, options.io_uring),
         ),
         writer: Signal::default(),
         journal: OnceLock::new(),

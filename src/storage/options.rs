@@ -30,6 +30,7 @@ impl StorageOptions {
             reader.int("threads", cores.min(MAX_THREADS as i64), 1, MAX_THREADS as i64)?;
         let readers = reader.int("readers", DEFAULT_READERS, 1, MAX_THREADS as i64)?;
         let mapped_reads = reader.choice("mapped_reads", 0, &AUTO_OR_OFF)? == 0;
+        let io_uring = reader.choice("io_uring", 0, &AUTO_OR_OFF)? == 0;
         let read_only = reader.bool("read_only", false)?;
         reader.finish()?;
         Ok(StorageOptions {
@@ -38,6 +39,7 @@ impl StorageOptions {
             threads: threads as usize,
             readers: readers as usize,
             mapped_reads,
+            io_uring,
             read_only,
         })
     }

@@ -15,7 +15,7 @@ use crate::params::find_name;
 
 type Read = fn(&Storage) -> Result<u64>;
 
-const STATS: [(&str, Read); 29] = [
+const STATS: [(&str, Read); 30] = [
     ("groups", |storage| Ok(storage.engine().groups.lock().len() as u64)),
     ("rows_estimate", |storage| storage.engine().rocks()?.estimated_rows()),
     ("rows_in_memory", |storage| Ok(over_caches(storage.engine(), |cache| cache.rows() as u64))),
@@ -27,6 +27,9 @@ const STATS: [(&str, Read); 29] = [
     ("rows_loaded", |storage| counted(storage, |counts| &counts.rows_loaded)),
     ("rows_loaded_by_rocksdb", |storage| counted(storage, |counts| &counts.rows_loaded_by_rocksdb)),
     ("blocks_read_mapped", |storage| counted(storage, |counts| &counts.blocks_read_mapped)),
+    ("blocks_read_by_io_uring", |storage| {
+        counted(storage, |counts| &counts.blocks_read_by_io_uring)
+    }),
     ("blocks_read_by_pread", |storage| counted(storage, |counts| &counts.blocks_read_by_pread)),
     ("rows_written", |storage| counted(storage, |counts| &counts.rows_written)),
     ("rows_merged", |storage| {

@@ -9,7 +9,7 @@ use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::storage::Storage;
 
-use crate::common::{failure, int, is_alone, lookup, params, sgd};
+use crate::common::{failure, int, is_alone, lookup, params, sgd, text};
 
 const STORAGES: usize = 16;
 const KEYS: i64 = 3_000;
@@ -34,8 +34,14 @@ fn await_threads(name: &str, expected: usize) {
     assert_eq!(threads(name), expected, "threads {name}");
 }
 
+/// Opens a storage without io_uring, with which few threads have many reads in flight.
 fn open(dir: &Path, options: &[(&str, i64)]) -> (Storage, Embedding) {
-    let options: Vec<_> = options.iter().map(|(name, value)| (*name, int(*value))).collect();
+    open_with(dir, "off", options)
+}
+
+fn open_with(dir: &Path, io_uring: &str, options: &[(&str, i64)]) -> (Storage, Embedding) {
+    let mut options: Vec<_> = options.iter().map(|(name, value)| (*name, int(*value))).collect();
+    options.push(("io_uring", text(io_uring)));
     let storage = Storage::open(dir, 0, &params(&options)).unwrap();
     let embedding = sgd(&storage, DIM, 1.0, &[]);
     (storage, embedding)
@@ -105,6 +111,22 @@ fn a_storage_has_64_readers_unless_it_is_told() {
     check_rows(&embedding);
     // The caller reads, too.
     await_threads("damo-reader", 63);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn with_io_uring_as_many_threads_read_as_share_the_work() {
+    if !is_alone(with_io_uring_as_many_threads_read_as_share_the_work) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let (storage, embedding) = open_with(dir.path(), "auto", &[("threads", 3)]);
+    check_rows(&embedding);
+    let by_ring = storage.stat("blocks_read_by_io_uring").unwrap();
+    println!("{by_ring} blocks by io_uring, {} readers", threads("damo-reader"));
+    // The system may refuse rings once they are wanted, and none is where all is mapped.
+    assert!(threads("damo-reader") <= if by_ring > 0 { 2 } else { 63 });
 }
 
 #[test]

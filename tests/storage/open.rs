@@ -275,6 +275,7 @@ fn options_are_checked_before_anything_is_created() {
         ("threads", int(0), "an int from 1 to 1024"),
         ("mapped_reads", text("on"), "'mapped_reads' is 'on'; one of 'auto', 'off' is needed"),
         ("mapped_reads", int(0), "one of 'auto', 'off'"),
+        ("io_uring", text("yes"), "'io_uring' is \"yes\" (string); one of 'auto', 'off'"),
         ("cachebytes", int(1 << 30), "valid names are 'cache_bytes', 'durability', 'threads'"),
     ] {
         let error =

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use damo::storage::Storage;
 
-use crate::common::{int, lookup, params, sgd, text};
+use crate::common::{int, lookup, params, rerun, sgd, text};
 
 /// More than RocksDB is asked for after opening.
 const KEYS: i64 = 6_000;
 const DIM: usize = 8;
-const WAYS: [&str; 2] = ["blocks_read_mapped", "blocks_read_by_pread"];
+const WAYS: [&str; 3] = ["blocks_read_mapped", "blocks_read_by_io_uring", "blocks_read_by_pread"];
 
 /// A storage whose rows are on disk only: the row of key k is k in all columns.
 fn fill(dir: &Path) {
@@ -43,11 +43,17 @@ fn options_tell_how_blocks_are_read() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
     for batch in [KEYS as usize + 1, 1500, 40] {
-        let [mapped, by_pread] = read(dir.path(), &[], batch);
-        println!("calls of {batch} keys: {mapped} mapped, {by_pread} by pread");
-        assert!(mapped + by_pread > 0);
-        let [mapped, by_pread] = read(dir.path(), &[("mapped_reads", "off")], batch);
-        assert!(mapped == 0 && by_pread > 0);
+        for (mapped_reads, io_uring) in
+            [("auto", "auto"), ("auto", "off"), ("off", "auto"), ("off", "off")]
+        {
+            let options = [("mapped_reads", mapped_reads), ("io_uring", io_uring)];
+            let reads = read(dir.path(), &options, batch);
+            println!("calls of {batch} keys, {options:?}: {reads:?} {WAYS:?}");
+            let [mapped, by_io_uring, by_pread] = reads;
+            assert!(mapped + by_io_uring + by_pread > 0);
+            assert!(mapped_reads == "auto" || mapped == 0);
+            assert!(io_uring == "auto" || by_io_uring == 0);
+        }
     }
 }
 
@@ -57,6 +63,53 @@ fn options_tell_how_blocks_are_read() {
 fn a_warm_table_is_read_from_mapped_files() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
-    let [mapped, by_pread] = read(dir.path(), &[("mapped_reads", "auto")], 1000);
-    assert!(mapped > by_pread, "{mapped} mapped, {by_pread} by pread");
+    let [mapped, by_io_uring, by_pread] = read(dir.path(), &[("mapped_reads", "auto")], 1000);
+    let others = by_io_uring + by_pread;
+    assert!(mapped > others, "{mapped} mapped, {others} by calls");
+}
+
+/// Has the system refuse io_uring to this process, as containers do.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn refuse_io_uring(errno: i32) {
+    use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
+    let step = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
+    // The number of the system call is the first word.
+    let mut filter = [
+        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        step(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        step(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the filter lives until the call returns, which copies it. Threads that this one
+    // starts inherit it.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let filters = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, filters, &raw const program), 0);
+    }
+}
+
+#[test]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn where_io_uring_is_refused_threads_read() {
+    const CHILD: &str = "DAMO_READS_TEST";
+    if let Some(errno) = std::env::var_os(CHILD) {
+        refuse_io_uring(errno.to_str().unwrap().parse().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path());
+        for batch in [KEYS as usize + 1, 40] {
+            let options = [("mapped_reads", "off"), ("io_uring", "auto")];
+            let [mapped, by_io_uring, by_pread] = read(dir.path(), &options, batch);
+            assert_eq!((mapped, by_io_uring), (0, 0));
+            assert!(by_pread > 0);
+        }
+        return;
+    }
+    for errno in [libc::EPERM, libc::ENOSYS, libc::ENOMEM, libc::EMFILE] {
+        let mut child = rerun(where_io_uring_is_refused_threads_read);
+        let output = child.env(CHILD, errno.to_string()).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "errno {errno}: {error}");
+    }
 }

@@ -257,6 +257,7 @@ impl OpenGroup {
         add(&counts.rows_loaded, count);
         add(&counts.rows_loaded_by_rocksdb, batch.asked());
         add(&counts.blocks_read_mapped, blocks.mapped);
+        add(&counts.blocks_read_by_io_uring, blocks.by_io_uring);
         add(&counts.blocks_read_by_pread, blocks.by_pread);
         Ok((Some(batch), indexes))
     }

@@ -84,7 +84,11 @@ pub struct damo_storage {
 ///     mapped_reads  "auto": rows are read from mapped files where the page cache has them. That
 ///                   takes less of the processor. The pages that are mapped count as the process's
 ///                   memory, up to a quarter of the machine's (the default);
-///                   "off": each read is a system call
+///                   "off": all rows are read by system calls
+///     io_uring      "auto": what is not in the page cache is read by io_uring, many reads at once
+///                   from each thread. Where the system refuses it, the readers' threads read one
+///                   after the other (the default);
+///                   "off": they always do
 ///     read_only     true: nothing in data_dir is changed, see below (false)
 /// ```
 ///

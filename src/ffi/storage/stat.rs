@@ -28,6 +28,8 @@ use crate::ffi::{arguments, guard};
 ///                       keys after opening are among them
 ///     blocks_read_mapped
 ///                       blocks of SST files that were read from mapped files
+///     blocks_read_by_io_uring
+///                       blocks that were read by io_uring
 ///     blocks_read_by_pread
 ///                       blocks that were read by a system call each
 ///     rows_written      rows written back to disk in the background

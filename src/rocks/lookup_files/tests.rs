@@ -47,7 +47,7 @@ fn all(database: &Database) -> (Keys, Values) {
 
 /// What the files have, and the positions for which RocksDB has to be asked.
 fn read(files: &LookupFiles, keys: &[[u8; KEY_LEN]]) -> (Values, Vec<usize>) {
-    let (values, Rest { refused, .. }) = read_by(&BlockReader::new(true), files, keys);
+    let (values, Rest { refused, .. }) = read_by(&BlockReader::new(true, true), files, keys);
     (values, refused)
 }
 

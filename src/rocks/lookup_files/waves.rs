@@ -4,12 +4,13 @@
 //! are then read together, in the order of the disk: a wave. What a filter has let through in error
 //! is looked for in later files, in the next wave, which has few keys.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Leveled, LookupFiles, Use};
 use crate::error::Result;
-use crate::memory::{filled, room_for};
-use crate::rocks::block_reader::{Block, BlockReader, BlockReads};
+use crate::memory::room_for;
+use crate::rocks::block_reader::{Block, BlockReader, BlockReads, Reading};
 use crate::rocks::key::{self, KEY_LEN, Ordinal};
 use crate::rocks::sst::{BlockPlace, DeletedRanges, InBlock, Line, SstLookup, hash};
 
@@ -36,14 +37,14 @@ impl LookupFiles {
         mut visit: impl FnMut(usize, Option<&[u8]>) -> Result<()>,
     ) -> Result<Rest> {
         let mut search = Search::new(self, keys)?;
-        let (mut reads, mut took) = (BlockReads::default(), Duration::ZERO);
+        let (mut reading, mut took) = (reader.begin(), Duration::ZERO);
         loop {
             search.find_places();
             if search.asks.is_empty() {
                 break;
             }
             let began = Instant::now();
-            search.read_wave(reader, &mut reads, &mut visit)?;
+            search.read_wave(&mut reading, &mut visit)?;
             took += began.elapsed();
         }
         for &at in &search.open {
@@ -52,7 +53,7 @@ impl LookupFiles {
         let mut refused = search.refused;
         // `read_rows` wants ascending keys.
         refused.sort_unstable();
-        Ok(Rest { refused, reads, took })
+        Ok(Rest { refused, reads: reading.reads, took })
     }
 }
 
@@ -66,26 +67,30 @@ struct Ask {
     place: BlockPlace,
 }
 
-/// The keys of a batch, and how far the search for each has come.
+/// A key of a batch, and how far the search for it has come.
+struct Wanted {
+    key: Ordinal,
+    /// The filters' hash of it.
+    hash: u64,
+    /// The first file in which it was not looked for yet.
+    next_file: usize,
+    /// It has an answer, or a block to be looked for in.
+    is_settled: bool,
+}
+
+/// The search for the keys of a batch.
 struct Search<'a> {
     files: &'a [Leveled],
     deleted: &'a DeletedRanges,
-    keys: Vec<Ordinal>,
-    /// The filters' hash of each key.
-    hashes: Vec<u64>,
+    wanted: Vec<Wanted>,
     /// The positions of keys that are looked for in further files, ascending.
     open: Vec<usize>,
-    /// The first file that each key was not looked for in yet.
-    next_file: Vec<usize>,
-    /// Whether each key has an answer, or a block to be looked for in.
-    is_settled: Vec<bool>,
     /// What the next wave reads. Behind a wave, what the one after it reads on from there.
     asks: Vec<Ask>,
     /// Keys for which RocksDB has to be asked.
     refused: Vec<usize>,
-    /// Room for the keys of one file, and for their lines in its filter.
-    candidates: Vec<usize>,
-    lines: Vec<Option<Line>>,
+    /// Room for the keys of one file, each with its line in the filter.
+    candidates: Vec<(usize, Option<Line>)>,
 }
 
 impl<'a> Search<'a> {
@@ -94,18 +99,18 @@ impl<'a> Search<'a> {
         let mut search = Search {
             files: &files.files,
             deleted: &files.deleted,
-            keys: room_for(count)?,
-            hashes: room_for(count)?,
+            wanted: room_for(count)?,
             open: room_for(count)?,
-            next_file: filled(0, count)?,
-            is_settled: filled(false, count)?,
             asks: room_for(count)?,
             refused: Vec::new(),
             candidates: room_for(count)?,
-            lines: room_for(count)?,
         };
-        search.keys.extend(keys.iter().map(key::ordinal));
-        search.hashes.extend(keys.iter().map(hash));
+        search.wanted.extend(keys.iter().map(|bytes| Wanted {
+            key: key::ordinal(bytes),
+            hash: hash(bytes),
+            next_file: 0,
+            is_settled: false,
+        }));
         search.open.extend(0..count);
         Ok(search)
     }
@@ -113,46 +118,50 @@ impl<'a> Search<'a> {
     /// Finds for each open key the next file that may have it, and the place there. Keys without
     /// such a file stay open.
     fn find_places(&mut self) {
-        let first = self.open.iter().map(|at| self.next_file[*at]).min();
+        let first = self.open.iter().map(|at| self.wanted[*at].next_file).min();
         for (index, one) in self.files.iter().enumerate().skip(first.unwrap_or(usize::MAX)) {
-            let here = within(&self.open, &self.keys, one.first, one.last);
-            self.candidates.clear();
-            self.candidates.extend(here.iter().filter(|at| self.next_file[**at] <= index));
-            if self.candidates.is_empty() {
-                continue;
-            }
-            if let Use::Open(file) = &one.state {
-                self.keep_likely(file);
-                self.add_asks(index, file);
-            } else {
+            match &one.state {
+                Use::Open(file) => {
+                    self.list_candidates(index, one, Some(file));
+                    self.add_asks(index, file);
+                }
                 // It may have the newest version of these keys, or delete older ones.
-                self.refused.extend_from_slice(&self.candidates);
+                _ => {
+                    self.list_candidates(index, one, None);
+                    self.refused.extend(self.candidates.iter().map(|(at, _)| at));
+                }
             }
             if !self.candidates.is_empty() {
-                self.candidates.iter().for_each(|at| self.is_settled[*at] = true);
-                self.open.retain(|at| !self.is_settled[*at]);
+                self.candidates.iter().for_each(|(at, _)| self.wanted[*at].is_settled = true);
+                self.open.retain(|at| !self.wanted[*at].is_settled);
             }
         }
     }
 
-    /// Keeps those candidates that a file's filter does not rule out.
-    fn keep_likely(&mut self, file: &SstLookup) {
-        let (keys, hashes) = (&self.keys, &self.hashes);
-        // All lines are fetched before the first is looked at.
+    /// Lists the open keys that a file may have by its ends, and fetches their lines of its filter.
+    fn list_candidates(&mut self, index: usize, one: &Leveled, file: Option<&Arc<SstLookup>>) {
+        let wanted = &self.wanted;
+        let here = within(&self.open, wanted, one.first, one.last);
         let mut near = 0;
-        let line = |at: &usize| file.filter_line(keys[*at], hashes[*at], &mut near);
-        self.lines.clear();
-        self.lines.extend(self.candidates.iter().map(line));
-        let mut lines = self.lines.iter();
-        self.candidates
-            .retain(|at| lines.next().is_some_and(|line| file.may_have(*line, hashes[*at])));
+        let mut line = |at: usize| {
+            file.and_then(|file| file.filter_line(wanted[at].key, wanted[at].hash, &mut near))
+        };
+        let here = here.iter().filter(|at| wanted[**at].next_file <= index);
+        self.candidates.clear();
+        // All lines are fetched before the first is looked at.
+        self.candidates.extend(here.map(|&at| (at, line(at))));
     }
 
-    /// Asks a file's blocks for the candidates. Those that are in no block are none any more.
+    /// Asks a file's blocks for the candidates. Those that are not in the file, by its filter or
+    /// fences, are none any more.
     fn add_asks(&mut self, index: usize, file: &SstLookup) {
         let mut near = 0;
-        self.candidates.retain(|&at| {
-            match file.place(self.keys[at], &mut near) {
+        self.candidates.retain(|&(at, line)| {
+            let wanted = &self.wanted[at];
+            if !file.may_have(line, wanted.hash) {
+                return false;
+            }
+            match file.place(wanted.key, &mut near) {
                 Ok(Some(place)) => self.asks.push(Ask { at, file: index, place }),
                 Ok(None) => return false,
                 Err(_) => self.refused.push(at),
@@ -164,8 +173,7 @@ impl<'a> Search<'a> {
     /// Reads the blocks that are asked for, and looks in them.
     fn read_wave(
         &mut self,
-        reader: &BlockReader,
-        reads: &mut BlockReads,
+        reading: &mut Reading<'_>,
         visit: &mut impl FnMut(usize, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let mut asks = std::mem::take(&mut self.asks);
@@ -173,7 +181,7 @@ impl<'a> Search<'a> {
         asks.sort_unstable_by_key(|ask| (ask.file, ask.place.offset, ask.at));
         let blocks = self.blocks(&asks)?;
         let mut room = Vec::new();
-        reader.read(&blocks, reads, |block, bytes| {
+        reading.read(&blocks, |block, bytes| {
             let asks = &asks[block.asks.clone()];
             let content = bytes.map(|bytes| block.file.content(bytes, block.offset, &mut room));
             let Some(Ok(content)) = content else {
@@ -219,7 +227,7 @@ impl<'a> Search<'a> {
         visit: &mut impl FnMut(usize, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let at = ask.at;
-        match block.file.find(content, ask.place, self.keys[at]) {
+        match block.file.find(content, ask.place, self.wanted[at].key) {
             Ok(InBlock::Version(version, value)) => {
                 let is_row = !version.is_deletion() && !self.deleted.has(version);
                 return visit(at, is_row.then_some(value));
@@ -229,8 +237,8 @@ impl<'a> Search<'a> {
                 self.asks.extend(place.map(|place| Ask { place, ..*ask }));
             }
             Ok(InBlock::Nothing) => {
-                self.next_file[at] = ask.file + 1;
-                self.is_settled[at] = false;
+                self.wanted[at].next_file = ask.file + 1;
+                self.wanted[at].is_settled = false;
                 self.open.push(at);
             }
             Err(_) => self.refused.push(at),
@@ -240,8 +248,8 @@ impl<'a> Search<'a> {
 }
 
 /// The part of ascending positions whose keys are from `first` to `last`.
-fn within<'a>(open: &'a [usize], keys: &[Ordinal], first: Ordinal, last: Ordinal) -> &'a [usize] {
-    let begin = open.partition_point(|&at| keys[at] < first);
-    let len = open[begin..].partition_point(|&at| keys[at] <= last);
+fn within<'a>(open: &'a [usize], wanted: &[Wanted], first: Ordinal, last: Ordinal) -> &'a [usize] {
+    let begin = open.partition_point(|&at| wanted[at].key < first);
+    let len = open[begin..].partition_point(|&at| wanted[at].key <= last);
     &open[begin..begin + len]
 }

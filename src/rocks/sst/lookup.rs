@@ -8,7 +8,7 @@ use super::fences::Fences;
 use super::filter::{Filter, Line};
 use super::mapping::Mapping;
 use super::rows::{Entries, Version};
-use super::source::{OpenFile, Source};
+use super::source::{FileRead, OpenFile, Source};
 use super::sst_rows::{Content, Refusal, SstRows};
 use crate::memory::filled;
 use crate::rocks::key::{self, Ordinal};
@@ -208,6 +208,11 @@ impl SstLookup {
     #[inline]
     pub(in crate::rocks) fn mapping(&self) -> Option<&Mapping> {
         self.source().open_file().and_then(OpenFile::mapping)
+    }
+
+    /// A part of the file, if its bytes are those of one.
+    pub(in crate::rocks) fn part(&self, offset: u64, len: usize) -> Option<FileRead<'_>> {
+        self.source().open_file().map(|file| file.part(offset, len))
     }
 
     /// Whether nobody has cut the file off since it was opened.

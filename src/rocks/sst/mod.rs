@@ -33,7 +33,7 @@ pub(super) use mapping::bound_mapped;
 #[cfg(test)]
 pub(super) use mapping::forget_all;
 pub(super) use rows::Version;
-pub(super) use source::{OpenFile, Passing};
+pub(super) use source::{FileRead, OpenFile, Passing};
 pub(super) use sst_rows::{Bounds, Refusal, SstRows};
 
 /// Larger than any file's index can be.

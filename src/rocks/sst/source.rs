@@ -47,6 +47,14 @@ impl Passing {
     }
 }
 
+/// A part of a file, to be read.
+#[derive(Clone, Copy)]
+pub(in crate::rocks) struct FileRead<'a> {
+    pub(in crate::rocks) file: &'a File,
+    pub(in crate::rocks) offset: u64,
+    pub(in crate::rocks) len: usize,
+}
+
 /// An open file, of which each read is a system call. A failing disk is an error, where reading a
 /// mapping would end the process.
 pub(crate) struct OpenFile {
@@ -63,6 +71,11 @@ impl OpenFile {
     pub(crate) fn new(file: File) -> io::Result<OpenFile> {
         let len = file.metadata()?.len();
         Ok(OpenFile { file, len, passing: Passing::default(), mapping: OnceLock::new() })
+    }
+
+    /// A part of the file.
+    pub(in crate::rocks) fn part(&self, offset: u64, len: usize) -> FileRead<'_> {
+        FileRead { file: &self.file, offset, len }
     }
 
     /// The file in memory, which is mapped at the first call.

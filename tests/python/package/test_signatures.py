@@ -120,7 +120,7 @@ class Documents(Case):
         for durability in _choices.Durability.__args__:
             self.storage(durability, durability=durability)
         for choice in _choices.AutoOrOff.__args__:
-            self.storage(choice, mapped_reads=choice)
+            self.storage(choice, mapped_reads=choice, io_uring=choice)
         for name in _choices.StatName.__args__:
             storage.stat(name)
 

@@ -162,9 +162,9 @@ class Closing(Case):
         self.assert_fails(
             ValueError, ["durability"], damo.Storage, self.path("x"), durability="much"
         )
-        self.assert_fails(
-            ValueError, ["mapped_reads", "'on'"], damo.Storage, self.path("x"), mapped_reads="on"
-        )
+        for option in ("mapped_reads", "io_uring"):
+            words = [option, "'auto', 'off'"]
+            self.assert_fails(ValueError, words, damo.Storage, self.path("x"), **{option: "on"})
         self.assert_fails(TypeError, [], damo.Storage, 3)
         self.assert_fails(ValueError, ["NUL"], damo.Storage, "a\0b")
         self.assert_fails(TypeError, ["ttl"], damo.Storage, self.path("x"), ttl=1.5)

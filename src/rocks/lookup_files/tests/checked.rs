@@ -49,7 +49,7 @@ fn tombstones_at(time: u64, keys: impl Iterator<Item = i64>) -> Files {
 /// Reads all keys of the tests, and has the check compare them. Returns the message of its error.
 fn check(database: &Database, files: &LookupFiles) -> std::result::Result<(), String> {
     let keys: Vec<i64> = (0..300).collect();
-    let from = ReadFrom { files, reader: &BlockReader::new(true) };
+    let from = ReadFrom { files, reader: &BlockReader::new(true, true) };
     let read = read_part(&database.rocks, Some(from), GROUP, &keys, ROW_LEN);
     read.map(drop).map_err(|error| {
         assert_eq!(error.status(), Status::Panic, "{error}");
@@ -135,7 +135,7 @@ fn what_a_merge_drops_is_not_reported() {
         // What `check` compares: the files from before the merge, and RocksDB after it.
         let keys: Vec<i64> = (0..300).collect();
         let found = |from| read_rows_of(&database.rocks, from, GROUP, &keys, ROW_LEN).unwrap();
-        let from = ReadFrom { files: &before, reader: &BlockReader::new(true) };
+        let from = ReadFrom { files: &before, reader: &BlockReader::new(true, true) };
         let (early, late) = (found(Some(from)).found, found(None).found);
         let count = |expected: fn(&Found) -> bool| early.iter().filter(|it| expected(it)).count();
         let tombstones = count(|found| matches!(found, Found::Deleted { .. }));

@@ -11,7 +11,15 @@ use crate::rocks::sst::{OpenFile, SstLookup, SstRows, forget_all};
 
 /// Readers that may use different ways, each with its name.
 fn readers() -> Vec<(&'static str, BlockReader)> {
-    vec![("mapped", BlockReader::new(true)), ("pread", BlockReader::new(false))]
+    let refused = BlockReader::new(false, true);
+    refused.note_refusal();
+    vec![
+        ("mapped", BlockReader::new(true, false)),
+        ("pread", BlockReader::new(false, false)),
+        ("io_uring", BlockReader::new(false, true)),
+        ("io_uring refused", refused),
+        ("all", BlockReader::new(true, true)),
+    ]
 }
 
 /// A database with a few files, all keys, and what they have.
@@ -74,7 +82,7 @@ fn what_the_page_cache_has_is_read_from_mapped_files() {
     let (database, keys, values) = filled(43);
     let files = files(&database).unwrap();
     let read = |count: usize, maps| {
-        let (found, rest) = read_by(&BlockReader::new(maps), &files, &keys[..count]);
+        let (found, rest) = read_by(&BlockReader::new(maps, false), &files, &keys[..count]);
         assert!(found[..] == values[..count]);
         rest.reads
     };
@@ -103,6 +111,28 @@ fn what_the_page_cache_has_is_read_from_mapped_files() {
     // All of them, after that.
     let reads = read(keys.len(), true);
     assert_eq!(reads.mapped, reads.all());
+}
+
+#[test]
+fn what_the_page_cache_lacks_is_read_by_io_uring_where_that_is_allowed() {
+    let (database, keys, values) = filled(48);
+    let files = files(&database).unwrap();
+    for maps in [true, false] {
+        let reader = BlockReader::new(maps, true);
+        for (path, ..) in database.files() {
+            drop_pages(&path);
+        }
+        let (found, rest) = read_by(&reader, &files, &keys);
+        assert!(found == values);
+        let BlockReads { mapped, by_io_uring, by_pread } = rest.reads;
+        println!("{mapped} mapped, {by_io_uring} by io_uring, {by_pread} by pread");
+        // The last waves have a few blocks, which are not worth a ring.
+        let is_refused = !reader.makes_rings();
+        assert!(if is_refused { by_io_uring == 0 } else { by_pread < 50 });
+        assert!(maps || is_refused || by_io_uring > 50);
+        let (found, rest) = read_by(&reader, &files, &keys[..3]);
+        assert!(found[..] == values[..3] && rest.reads.by_io_uring == 0);
+    }
 }
 
 #[test]

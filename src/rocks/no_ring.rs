@@ -1,0 +1,25 @@
+//! Ring, where the system has no io_uring.
+
+use std::io;
+
+use super::sst::FileRead;
+use crate::error::Result;
+
+pub(super) enum Ring {}
+
+impl Ring {
+    /// # Errors
+    /// Always.
+    pub(super) fn new() -> io::Result<Ring> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// As in `ring`.
+    pub(super) fn read(
+        self,
+        _reads: &[FileRead<'_>],
+        _visit: impl FnMut(usize, io::Result<&[u8]>) -> Result<()>,
+    ) -> Result<Option<Ring>> {
+        match self {}
+    }
+}

@@ -1,0 +1,329 @@
+//! Ring: many reads in flight from one thread, by io_uring.
+//!
+//! A thread makes a ring for itself, and for one batch: that takes 20 us, a cold read 6. So no ring
+//! is open between calls, and a forked child has none of its parent's.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+use io_uring::{IoUring, opcode, types};
+
+use super::sst::FileRead;
+use crate::error::Result;
+use crate::memory::{filled, room_for};
+
+/// The most reads in flight. An NVMe disk is fastest with 64 to 128.
+const DEPTH: usize = 128;
+/// Of large reads fewer are in flight, so that they take no more memory.
+const MIN_DEPTH: usize = 8;
+const BYTES: usize = 1 << 20;
+/// How often the system is asked again that has no memory for the moment.
+const TRIES: usize = 1000;
+
+pub(super) struct Ring(IoUring);
+
+impl Ring {
+    /// # Errors
+    /// The system's. It may refuse rings, as in many containers.
+    pub(super) fn new() -> io::Result<Ring> {
+        // What has come is only taken up while the thread waits, and interrupts nothing else.
+        // Systems before Linux 6.1 do not know that.
+        let waiting =
+            IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(DEPTH as u32);
+        let ring = waiting.or_else(|_| IoUring::new(DEPTH as u32))?;
+        // The program has closed one of its own descriptors, and may use its number at any moment.
+        let is_ours = ring.as_raw_fd() > libc::STDERR_FILENO;
+        if is_ours { Ok(Ring(ring)) } else { Err(io::ErrorKind::Unsupported.into()) }
+    }
+
+    /// Reads all of `reads`, and hands what was read to `visit` with its index, in any order.
+    /// Returns the ring, unless the system has stopped to serve it. Then the rest was read without
+    /// it.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`; those of `visit`.
+    pub(super) fn read(
+        mut self,
+        reads: &[FileRead<'_>],
+        mut visit: impl FnMut(usize, io::Result<&[u8]>) -> Result<()>,
+    ) -> Result<Option<Ring>> {
+        let len = reads.iter().map(|read| read.len).max().unwrap_or(0).max(1);
+        let depth = (BYTES / len).clamp(MIN_DEPTH, DEPTH).min(reads.len());
+        let mut is_read = filled(false, reads.len())?;
+        let mut finished = room_for(depth)?;
+        let mut flight = Flight::new(&mut self.0, depth, len)?;
+        let mut waiting = 0..reads.len();
+        let mut is_served = true;
+        loop {
+            flight.begin(&mut waiting, reads);
+            if flight.count == 0 {
+                drop(flight);
+                return Ok(is_served.then_some(self));
+            }
+            if !flight.wait() {
+                break;
+            }
+            flight.take_finished(&mut finished);
+            for Finished { slot, index, outcome } in finished.drain(..) {
+                is_served &= !is_refusal(outcome);
+                let bytes = flight.read_part(slot, outcome, &reads[index]);
+                visit(index, bytes)?;
+                is_read[index] = true;
+                flight.free.push(slot);
+            }
+        }
+        drop(flight);
+        let mut buffer = filled(0, len)?;
+        for (index, read) in reads.iter().enumerate().filter(|(index, _)| !is_read[*index]) {
+            let buffer = &mut buffer[..read.len];
+            let outcome = read.file.read_exact_at(buffer, read.offset);
+            visit(index, outcome.map(|()| &*buffer))?;
+        }
+        Ok(None)
+    }
+}
+
+/// A read that has finished: its place in the buffer, its index, and what the system says.
+struct Finished {
+    slot: usize,
+    index: usize,
+    outcome: i32,
+}
+
+/// Reads in flight, and the memory that the system writes to. That is not given back before all
+/// have finished, whatever ends the reading.
+struct Flight<'a> {
+    ring: &'a mut IoUring,
+    buffer: ManuallyDrop<Vec<u8>>,
+    /// Where the buffer begins.
+    start: *mut u8,
+    /// Bytes of a slot.
+    len: usize,
+    /// Slots without a read.
+    free: Vec<usize>,
+    /// How many reads are in flight.
+    count: usize,
+}
+
+impl<'a> Flight<'a> {
+    fn new(ring: &'a mut IoUring, depth: usize, len: usize) -> Result<Flight<'a>> {
+        let mut free = room_for(depth)?;
+        free.extend(0..depth);
+        let mut buffer = ManuallyDrop::new(filled(0, depth * len)?);
+        let start = buffer.as_mut_ptr();
+        Ok(Flight { ring, buffer, start, len, free, count: 0 })
+    }
+
+    /// Hands waiting reads to the ring while slots are free. `wait` has the system begin them.
+    fn begin(&mut self, waiting: &mut Range<usize>, reads: &[FileRead<'_>]) {
+        let mut queue = self.ring.submission();
+        while waiting.start < waiting.end
+            && let Some(slot) = self.free.pop()
+        {
+            let index = waiting.start;
+            let read = &reads[index];
+            assert!(read.len <= self.len && slot < self.buffer.len() / self.len, "a slot's room");
+            // SAFETY: the slot lies in the buffer.
+            let place = unsafe { self.start.add(slot * self.len) };
+            let entry = opcode::Read::new(types::Fd(read.file.as_raw_fd()), place, read.len as u32)
+                .offset(read.offset)
+                .build()
+                .user_data((index * DEPTH + slot) as u64);
+            // SAFETY: the system writes to the slot until the read has finished. The buffer is
+            // freed once none is in flight (`drop`), and a slot is used again once its read has
+            // finished. Nobody has a reference to the slot meanwhile: `read_part` makes one for a
+            // finished read only, which ends before the slot is free. The descriptor is open: the
+            // file is borrowed for longer than the flight lasts, or until the system has looked it
+            // up, which keeps the file for the read.
+            if unsafe { queue.push(&entry) }.is_err() {
+                self.free.push(slot);
+                break;
+            }
+            waiting.start += 1;
+            self.count += 1;
+        }
+    }
+
+    /// Waits until some reads have finished. False when the system does not serve the ring.
+    fn wait(&mut self) -> bool {
+        // Not for one only: each time the thread wakes costs.
+        let wanted = (self.count / 4).max(1);
+        let mut tries = 0;
+        while tries < TRIES {
+            let Err(error) = self.ring.submit_and_wait(wanted) else { return true };
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                // It has no memory for more, or wants the finished ones to be taken first.
+                Some(libc::EAGAIN | libc::EBUSY) => {
+                    if !self.ring.completion().is_empty() {
+                        return true;
+                    }
+                    tries += 1;
+                    thread::yield_now();
+                }
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Takes the reads that have finished. Their slots are not free yet.
+    fn take_finished(&mut self, finished: &mut Vec<Finished>) {
+        for entry in self.ring.completion() {
+            let (number, outcome) = (entry.user_data() as usize, entry.result());
+            finished.push(Finished { slot: number % DEPTH, index: number / DEPTH, outcome });
+            self.count -= 1;
+        }
+    }
+
+    /// The bytes of a finished read. What the system has not read, it is asked for by a call, and
+    /// so also for what it may not do at this moment.
+    fn read_part(&mut self, slot: usize, outcome: i32, read: &FileRead<'_>) -> io::Result<&[u8]> {
+        let done = match usize::try_from(outcome) {
+            Ok(bytes) => bytes.min(read.len),
+            Err(_) if is_passing(outcome) || is_refusal(outcome) => 0,
+            Err(_) => return Err(io::Error::from_raw_os_error(-outcome)),
+        };
+        // SAFETY: the slot lies in the buffer, whose bytes have all been written to before, and its
+        // read has finished: the system writes there no more. The slot becomes free after the
+        // reference has ended.
+        let bytes =
+            unsafe { std::slice::from_raw_parts_mut(self.start.add(slot * self.len), read.len) };
+        if done < read.len {
+            read.file.read_exact_at(&mut bytes[done..], read.offset + done as u64)?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// Whether a read may succeed if it is made by a call now.
+fn is_passing(outcome: i32) -> bool {
+    [-libc::EAGAIN, -libc::EINTR, -libc::ECANCELED, -libc::ENOMEM].contains(&outcome)
+}
+
+/// Whether the system does not know such reads: before Linux 5.6, or for this file.
+fn is_refusal(outcome: i32) -> bool {
+    [-libc::EINVAL, -libc::EOPNOTSUPP].contains(&outcome)
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        while self.count > 0 {
+            if !self.wait() {
+                // The system may still write to the buffer, which nobody ever frees then.
+                return;
+            }
+            self.count -= self.ring.completion().count();
+        }
+        // SAFETY: no read is in flight, and nobody uses the buffer again.
+        unsafe { ManuallyDrop::drop(&mut self.buffer) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::error::Error;
+
+    /// A ring, unless this system refuses it.
+    fn ring() -> Option<Ring> {
+        Ring::new().inspect_err(|error| println!("SKIPPED: no ring here: {error}")).ok()
+    }
+
+    fn file(len: usize) -> (File, Vec<u8>) {
+        let file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (0..len).map(|at| (at * 31 / 7) as u8).collect();
+        file.write_all_at(&bytes, 0).unwrap();
+        (file, bytes)
+    }
+
+    fn reads(file: &File, count: usize, len: usize) -> Vec<FileRead<'_>> {
+        (0..count).map(|index| FileRead { file, offset: (index * 97) as u64, len }).collect()
+    }
+
+    #[test]
+    fn all_are_read_once_however_many() {
+        let Some(mut ring) = ring() else { return };
+        let (file, bytes) = file(300_000);
+        for (count, len) in [(0, 1), (1, 1), (5, 2000), (1000, 2000), (1000, 1), (20, 290_000)] {
+            let mut seen = vec![0; count];
+            let reads = reads(&file, count, len);
+            let served = ring.read(&reads, |index, read| {
+                assert_eq!(read.unwrap(), &bytes[index * 97..index * 97 + len]);
+                seen[index] += 1;
+                Ok(())
+            });
+            assert!(seen.iter().all(|seen| *seen == 1), "{count} of {len}");
+            ring = served.unwrap().unwrap();
+        }
+    }
+
+    #[test]
+    fn failures_are_those_of_their_reads_only() {
+        let Some(ring) = ring() else { return };
+        let (file, bytes) = file(30_000);
+        let folder = File::open(std::env::temp_dir()).unwrap();
+        let mut reads = reads(&file, 200, 2000);
+        reads[3].file = &folder;
+        // Beyond the end, and over it.
+        reads[5].offset = 1 << 40;
+        reads[7].offset = 29_000;
+        let mut seen = 0;
+        let served = ring.read(&reads, |index, read| {
+            match index {
+                3 => assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::EISDIR)),
+                5 | 7 => assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof),
+                _ => assert_eq!(read.unwrap(), &bytes[index * 97..index * 97 + 2000]),
+            }
+            seen += 1;
+            Ok(())
+        });
+        assert!(served.is_ok());
+        assert_eq!(seen, 200);
+    }
+
+    #[test]
+    fn what_ends_early_waits_for_reads_in_flight() {
+        let (file, _) = file(300_000);
+        let reads = reads(&file, 500, 2000);
+        for end in [0, 1, 100, 400] {
+            let Some(failing) = ring() else { return };
+            let mut count = 0;
+            let outcome = failing.read(&reads, |_, _| {
+                count += 1;
+                if count > end { Err(Error::bug("a test wants an error")) } else { Ok(()) }
+            });
+            assert!(outcome.is_err());
+            let Some(panicking) = ring() else { return };
+            let mut count = 0;
+            let panic = catch_unwind(AssertUnwindSafe(|| {
+                panicking.read(&reads, |_, _| {
+                    count += 1;
+                    assert!(count <= end, "a test wants a panic");
+                    Ok(())
+                })
+            }));
+            assert!(panic.is_err());
+        }
+    }
+
+    #[test]
+    fn a_flight_ends_when_all_have_finished() {
+        let Some(mut ring) = ring() else { return };
+        let (file, _) = file(300_000);
+        let reads = reads(&file, 50, 2000);
+        let mut flight = Flight::new(&mut ring.0, 50, 2000).unwrap();
+        flight.begin(&mut (0..50), &reads);
+        assert_eq!((flight.count, flight.free.len()), (50, 0));
+        drop(flight);
+        assert!(ring.0.submission().is_empty() && ring.0.completion().is_empty());
+    }
+}
