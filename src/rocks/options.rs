@@ -33,7 +33,7 @@ fn compacting_threads(options: &Resources) -> usize {
 }
 
 /// The most threads of one merge.
-const MAX_MERGE_THREADS: usize = 4;
+const MAX_MERGE_THREADS: usize = 8;
 
 /// How many threads one merge may have. RocksDB makes all of them but one anew for each merge of
 /// more than `target_file_size_base`, and ends the process when it gets none. In the C library,
@@ -87,13 +87,14 @@ pub(super) fn small_cache_bytes(most: usize) -> usize {
 }
 
 /// Fences, filters and RocksDB's cache take at most `cache_bytes` divided by this. Fences and
-/// filters are about 2 bytes a row of 200 bytes.
-pub(super) const METADATA_PART: usize = 4;
+/// filters are 2.4 bytes a row of 200 bytes. A resident row takes as much as those of a hundred
+/// rows on disk, each of which would cost RocksDB microseconds to look for.
+pub(super) const METADATA_PART: usize = 2;
 
-/// Estimates the bytes of fences and filters: ten bits a row, and 8 bytes for each block.
+/// Estimates the bytes of fences and filters: twelve bits a row, and 8 bytes for each block.
 /// `table_bytes` is the size of all SST files.
 pub(super) fn lookup_bytes(rows: u64, table_bytes: u64) -> u64 {
-    rows + rows / 4 + table_bytes / 256
+    rows + rows / 2 + table_bytes / 256
 }
 
 /// The cache of the documents, and of what is not held in memory.
@@ -211,8 +212,9 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
             table.set_pin_top_level_index_and_filter(true);
         }
     }
-    // Most lookups of new ids find nothing. Ten bits a key answer 99 % of these without a read.
-    table.set_bloom_filter(10.0, false);
+    // Most lookups of new ids find nothing, and a row lies in one run of many. Twelve bits a key
+    // rule out 99.6 % of the files that do not have it.
+    table.set_bloom_filter(12.0, false);
     let mut rows = Options::default();
     rows.set_block_based_table_factory(&table);
     rows.set_target_file_size_base(FILE_BYTES);
@@ -222,10 +224,14 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
     rows.set_compaction_style(DBCompactionStyle::Universal);
     let mut universal = UniversalCompactOptions::default();
     universal.set_size_ratio(20);
-    universal.set_min_merge_width(4);
-    universal.set_max_size_amplification_percent(200);
+    // A run more costs a miss ten nanoseconds, and a merge rewrites all of its rows. So many runs
+    // wait until they are merged: sixteen of like size, or all as soon as old versions and newer
+    // rows take as much space as the largest run. RocksDB merges beyond 40 in any case.
+    universal.set_min_merge_width(16);
+    universal.set_max_read_amp(40);
+    universal.set_max_size_amplification_percent(100);
     rows.set_universal_compaction_options(&universal);
-    // Each unmerged file costs a miss a look at its filter. Merging sooner costs more writing.
+    // With fewer runs RocksDB does not ask whether to merge.
     rows.set_level_zero_file_num_compaction_trigger(8);
     // Rows come as whole files, and RocksDB's own brakes are for memtables. The writer itself
     // watches the number of files.

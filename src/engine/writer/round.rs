@@ -23,7 +23,7 @@ use crate::seqno::Seqno;
 use crate::threads;
 
 /// The writer waits when more files than this are unmerged: each makes misses slower.
-const MAX_UNMERGED_FILES: u64 = 40;
+const MAX_UNMERGED_FILES: u64 = 80;
 /// How long the number of unmerged files may stay the same before the writer goes on.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 /// The most threads of a round.
