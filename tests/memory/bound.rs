@@ -25,7 +25,7 @@ const BATCH: usize = 10_000;
 
 /// The most anonymous memory beside `cache_bytes` and what the process had before it opened the
 /// storage. Mapped files also count as its memory, but are the page cache's.
-/// Measured 35 to 43 MiB with a cache of 16 MiB. 8 MiB of that are any storage's: RocksDB, threads,
+/// Measured 35 to 45 MiB with a cache of 16 MiB. 8 MiB of that are any storage's: RocksDB, threads,
 /// buffers of calls. The rest is for merging tables. While a table is written, its filter takes
 /// eight bytes a row, and the indexes and filters of inputs and outputs are in memory. The
 /// allocator keeps some for each thread.
