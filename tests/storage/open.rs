@@ -273,7 +273,7 @@ fn options_are_checked_before_anything_is_created() {
         ("cache_bytes", int(1000), "65536"),
         ("cache_bytes", float(1e9), "an int"),
         ("threads", int(0), "an int from 1 to 1024"),
-        ("mapped_reads", text("on"), "'mapped_reads' is 'on'; one of 'auto', 'off' is needed"),
+        ("mapped_reads", text("on"), "'mapped_reads' is \"on\" (string); one of 'auto', 'off'"),
         ("mapped_reads", int(0), "one of 'auto', 'off'"),
         ("io_uring", text("yes"), "'io_uring' is \"yes\" (string); one of 'auto', 'off'"),
         ("cachebytes", int(1 << 30), "valid names are 'cache_bytes', 'durability', 'threads'"),
