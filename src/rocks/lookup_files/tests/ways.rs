@@ -96,11 +96,12 @@ fn what_the_page_cache_has_is_read_from_mapped_files() {
         return;
     }
     for count in [1, 5, keys.len()] {
-        // The system keeps pages that are in use at this moment.
+        // The system keeps pages that are in use at this moment. The second wave has blocks that
+        // the first has just brought in.
         let is_cold = |_| {
             paths.iter().for_each(|path| drop_pages(path));
             let reads = read(count, true);
-            reads.mapped * 8 < reads.all()
+            reads.mapped * 4 < reads.all()
         };
         assert!((0..20).any(is_cold), "{count} keys");
     }
