@@ -31,6 +31,7 @@ mod missing;
 mod no_ring;
 mod open;
 mod options;
+mod pace;
 mod predecessor;
 mod preparation;
 mod ranges;

@@ -10,14 +10,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use super::Rocks;
 use super::block_reader::BlockReader;
 use super::lookup_files::LookupFiles;
+use super::pace::{Pace, is_quick};
 use super::read_batch::{ReadBatch, ReadFrom, ReadRows, read_part};
 use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
@@ -34,12 +34,6 @@ const MAX_QUICK_PART: usize = 256;
 /// The same where a thread has many reads in flight, and needs as many keys for that.
 const MIN_RING_PART: usize = 64;
 const MAX_RING_PART: usize = 4096;
-/// Reads that take no more nanoseconds a block than this hardly ever wait for the disk.
-const QUICK: u64 = 5_000;
-/// A slower part counts as this slow, so that one does not count for long.
-const SLOWEST: u64 = 200_000;
-/// The newest part's share in the average.
-const NEWEST_PART: u64 = 8;
 
 type Job = Box<dyn FnOnce() + Send>;
 /// The index of a part, and what was read for it.
@@ -59,8 +53,7 @@ struct Shared {
     most: usize,
     /// How many read while reads are quick, or each has many in flight.
     few: usize,
-    /// Nanoseconds that a read takes, on average over the latest parts.
-    pace: AtomicU64,
+    pace: Pace,
     reader: BlockReader,
 }
 
@@ -121,8 +114,9 @@ impl Readers {
         if count <= 1 || shared.most == 1 {
             let from = shared.from(files.as_deref());
             let read = |part: &[i64]| {
+                let timing = shared.pace.begin();
                 let read = read_part(rocks, from, group, part, row_len)?;
-                shared.note(read.took, read.reads());
+                shared.pace.note(timing, read.took, read.reads());
                 Ok(read)
             };
             let parts = keys.chunks(plan.part_len).map(read).collect::<Result<_>>()?;
@@ -205,15 +199,14 @@ impl Shared {
             threads: Mutex::default(),
             most,
             few: few.min(most),
-            // Slow, until it is known.
-            pace: AtomicU64::new(SLOWEST),
+            pace: Pace::default(),
             reader,
         }
     }
 
     /// How to divide so many keys, which are read from files or by RocksDB.
     fn plan(&self, keys: usize, from_files: bool) -> Plan {
-        let is_quick = self.pace.load(Ordering::Relaxed) <= QUICK;
+        let is_quick = self.pace.is_quick();
         if from_files && is_quick {
             let part_len = keys.div_ceil(2 * self.few).clamp(MAX_PART, MAX_QUICK_PART);
             return Plan { part_len, threads: self.few };
@@ -249,11 +242,12 @@ impl Shared {
     fn read_parts(self: &Arc<Shared>, parts: &Arc<Parts>) {
         while let Some((index, rocks, files)) = parts.take() {
             let keys = parts.keys.chunks(parts.plan.part_len).nth(index).unwrap_or_default();
+            let timing = self.pace.begin();
             let read = threads::catch("a reader", || {
                 read_part(&rocks, self.from(files.as_deref()), parts.group, keys, parts.row_len)
             });
             if let Ok(read) = &read {
-                self.note(read.took, read.reads());
+                self.pace.note(timing, read.took, read.reads());
                 self.widen(parts, read);
             }
             // Before the answer: whoever gets it may close the database, and must be the last to
@@ -265,7 +259,7 @@ impl Shared {
 
     /// Has all threads help if a part of few threads has waited for the disk after all.
     fn widen(self: &Arc<Shared>, parts: &Arc<Parts>, read: &ReadRows) {
-        let is_slow = read.reads() > 0 && nanoseconds_each(read.took, read.reads()) > QUICK;
+        let is_slow = !is_quick(read.took, read.reads());
         if is_slow
             && !self.reader.makes_rings()
             && parts.plan.threads < self.most
@@ -292,17 +286,6 @@ impl Shared {
         }
     }
 
-    /// Notes how long the reads of a part took. A part without reads says nothing about the disk.
-    fn note(&self, took: Duration, reads: usize) {
-        if reads == 0 {
-            return;
-        }
-        let took = nanoseconds_each(took, reads);
-        let before = self.pace.load(Ordering::Relaxed);
-        let after = before - before / NEWEST_PART + took.min(SLOWEST) / NEWEST_PART;
-        self.pace.store(after, Ordering::Relaxed);
-    }
-
     fn work(&self) {
         let mut queue = self.queue.lock();
         loop {
@@ -319,10 +302,6 @@ impl Shared {
     }
 }
 
-fn nanoseconds_each(took: Duration, reads: usize) -> u64 {
-    took.as_nanos() as u64 / reads as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,30 +313,30 @@ mod tests {
     #[test]
     fn few_keys_are_one_part_while_reads_are_quick() {
         let shared = shared(64, 2);
-        let part_len = |keys, pace| {
-            shared.pace.store(pace, Ordering::Relaxed);
+        let part_len = |keys, is_quick| {
+            shared.pace.set(is_quick);
             [true, false].map(|from_files| shared.plan(keys, from_files).part_len)
         };
         for keys in [1, 8, 39, 96, 128] {
-            assert!(part_len(keys, QUICK).iter().all(|len| *len >= keys));
-            assert_eq!(part_len(keys, QUICK + 1), [8, 8]);
+            assert!(part_len(keys, true).iter().all(|len| *len >= keys));
+            assert_eq!(part_len(keys, false), [8, 8]);
         }
         // RocksDB reads slower, and all threads ask it for many keys, whatever the pace.
         for keys in [8192, 20_000] {
-            assert_eq!(part_len(keys, QUICK)[1], part_len(keys, SLOWEST)[1]);
+            assert_eq!(part_len(keys, true)[1], part_len(keys, false)[1]);
         }
     }
 
     #[test]
     fn few_threads_read_while_reads_are_quick() {
-        let threads = |most, quick, pace| {
-            let shared = shared(most, quick);
-            shared.pace.store(pace, Ordering::Relaxed);
+        let threads = |most, few, is_quick| {
+            let shared = shared(most, few);
+            shared.pace.set(is_quick);
             [true, false].map(|from_files| shared.plan(20_000, from_files).threads)
         };
-        assert_eq!(threads(64, 2, QUICK), [2, 64]);
-        assert_eq!(threads(64, 2, QUICK + 1), [64, 64]);
-        assert_eq!(threads(4, 16, QUICK), [4, 4]);
+        assert_eq!(threads(64, 2, true), [2, 64]);
+        assert_eq!(threads(64, 2, false), [64, 64]);
+        assert_eq!(threads(4, 16, true), [4, 4]);
     }
 
     #[test]
@@ -369,22 +348,5 @@ mod tests {
         assert_eq!(plan(20_000), Plan { part_len: 4096, threads: 2 });
         // RocksDB has one read in flight for each thread.
         assert_eq!(shared.plan(20_000, false), Plan { part_len: 128, threads: 64 });
-    }
-
-    #[test]
-    fn the_pace_follows_what_reads_take() {
-        let shared = shared(64, 2);
-        let pace = || shared.pace.load(Ordering::Relaxed);
-        for _ in 0..60 {
-            shared.note(Duration::from_micros(128), 128);
-        }
-        assert!(pace() <= QUICK, "{}", pace());
-        shared.note(Duration::from_secs(10), 8);
-        assert!((QUICK + 1..SLOWEST / 4).contains(&pace()), "{}", pace());
-        for _ in 0..30 {
-            shared.note(Duration::from_micros(16), 8);
-            shared.note(Duration::from_secs(1), 0);
-        }
-        assert!(pace() <= QUICK, "{}", pace());
     }
 }
