@@ -71,6 +71,9 @@ impl SstLookup {
             return Err(lookup.file.refusal(0, "it has no filter that is known"));
         }
         lookup.check_filter()?;
+        if let Some(file) = lookup.source().open_file() {
+            file.expect_random_reads();
+        }
         Ok(lookup)
     }
 

@@ -73,6 +73,13 @@ impl OpenFile {
         Ok(OpenFile { file, len, passing: Passing::default(), mapping: OnceLock::new() })
     }
 
+    /// Announces that single blocks will be read: the system then reads none ahead.
+    pub(in crate::rocks) fn expect_random_reads(&self) {
+        // Advice, so errors are ignored.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Random);
+    }
+
     /// A part of the file.
     pub(in crate::rocks) fn part(&self, offset: u64, len: usize) -> FileRead<'_> {
         FileRead { file: &self.file, offset, len }
