@@ -5,13 +5,11 @@
 //! do not. Locks are taken in this order: a shard's, a row's latch, that of a cut's copies.
 //!
 //! A dirty row differs from the row on disk and stays until it has been written back. Any other row
-//! may be evicted. A row that comes in when the cache is full is on trial: if nobody uses it for a
-//! while, it goes before others (`shard/evicting.rs`). So a scan does not push out the rows in
-//! steady use.
+//! may be evicted. Eviction is a clock: it passes a row over once for each recent use, three times
+//! at most. A row comes in without uses, so that a scan does not push out the rows in steady use.
 
 mod budget;
 mod cut;
-mod ghost;
 mod hash;
 mod index;
 mod line;
@@ -26,7 +24,6 @@ mod slab;
 mod slot;
 #[cfg(test)]
 mod tests;
-mod trial;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -40,7 +37,7 @@ pub(crate) use resident::Resident;
 pub(crate) use row::Row;
 pub(crate) use shard::{Full, Shard};
 pub(crate) use slab::Hold;
-pub(crate) use slot::{ABSENT, MAX_PINS, MAX_UPDATES, MAX_USES, Version};
+pub(crate) use slot::{ABSENT, MAX_PINS, MAX_UPDATES, Version};
 
 use crate::error::Result;
 use crate::locks::{RwLock, RwLockReadGuard, RwLockWriteGuard};

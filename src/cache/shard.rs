@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 mod cutting;
-mod evicting;
 #[cfg(test)]
 mod tests;
 
@@ -18,8 +17,7 @@ use super::place::Place;
 use super::resident::Resident;
 use super::row::Row;
 use super::slab::Slab;
-use super::slot::{DIRTY, MAX_USES, ON_TRIAL, Slot, USED, WRITING};
-use super::trial::Trial;
+use super::slot::{ABSENT, DIRTY, Slot, USED, WRITING};
 use crate::error::{Error, Result};
 use crate::prefetch::prefetch;
 
@@ -32,15 +30,15 @@ pub(crate) enum Full {
     Grow,
 }
 
+/// How many slots the clock looks at for one eviction before it gives up.
+const CLOCK_STEPS: usize = 1024;
 /// How many keys ahead of its use a row is fetched; a line of the index twice as many.
 const AHEAD: usize = 16;
 
 pub(crate) struct Shard {
     resident: Arc<Resident>,
     free: Vec<Place>,
-    /// Where the clock stands.
     hand: Place,
-    trial: Trial,
     budget: Arc<Budget>,
 }
 
@@ -55,7 +53,7 @@ impl Deref for Shard {
 
 impl Shard {
     pub(super) fn new(resident: Arc<Resident>, budget: Arc<Budget>) -> Shard {
-        Shard { resident, free: Vec::new(), hand: Place::FIRST, trial: Trial::default(), budget }
+        Shard { resident, free: Vec::new(), hand: Place::FIRST, budget }
     }
 
     #[inline(always)]
@@ -185,7 +183,7 @@ impl Shard {
     /// `OUT_OF_MEMORY`.
     pub(crate) fn insert(&mut self, hash: u64, key: i64, full: Full) -> Result<Option<Place>> {
         debug_assert!(self.find(hash, key).is_none());
-        let Some((place, was_evicted)) = self.claim(full)? else { return Ok(None) };
+        let Some(place) = self.claim(full)? else { return Ok(None) };
         if let Err(error) = self.reserve_index() {
             self.free.push(place);
             return Err(error);
@@ -193,20 +191,16 @@ impl Shard {
         self.hold(place).header_mut().begin(key);
         self.index().insert(hash, place);
         self.count_row(1);
-        if was_evicted {
-            self.begin_trial(hash, place);
-        }
         Ok(Some(place))
     }
 
-    /// A place for a row, and whether another row was evicted for it.
-    fn claim(&mut self, full: Full) -> Result<Option<(Place, bool)>> {
+    fn claim(&mut self, full: Full) -> Result<Option<Place>> {
         if self.free.is_empty() {
             let bytes = self.slab().bytes_of(self.slab().rows_of_next());
             if self.budget.take(bytes, self.group.bytes.load(Ordering::Relaxed)) {
                 self.grow()?;
             } else if let Some(victim) = self.evict() {
-                return Ok(Some((victim, true)));
+                return Ok(Some(victim));
             } else if self.budget.take_reserve(bytes) {
                 self.grow()?;
             } else if full == Full::Grow {
@@ -214,7 +208,7 @@ impl Shard {
                 self.grow()?;
             }
         }
-        Ok(self.free.pop().map(|place| (place, false)))
+        Ok(self.free.pop())
     }
 
     /// Adds a chunk; its bytes have already been taken from the budget.
@@ -251,6 +245,37 @@ impl Shard {
         Ok(())
     }
 
+    /// Advances the clock to a row that may be evicted and has no uses left, and takes it out.
+    fn evict(&mut self) -> Option<Place> {
+        let len = self.slab().len();
+        for _ in 0..CLOCK_STEPS.min(4 * len) {
+            self.hand = self.slab().after(self.hand);
+            let place = self.hand;
+            let slot = self.slab().slot(place);
+            if slot.has(USED) && slot.pass() && self.take_out(place) {
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// Evicts a row if that is possible now; the caller gets its place.
+    fn take_out(&self, place: Place) -> bool {
+        let Some(mut row) = self.slab().try_hold(place) else { return false };
+        if !row.may_be_evicted() {
+            return false;
+        }
+        if !row.has(ABSENT) {
+            self.group.is_complete.store(false, Ordering::Release);
+        }
+        let hash = hash(row.key());
+        row.header_mut().clear_all();
+        self.index().remove(hash, place);
+        self.count_row(-1);
+        self.group.evictions.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
     /// Counts a row that comes or goes.
     fn count_row(&self, more: isize) {
         let rows = self.counts.rows.load(Ordering::Relaxed);
@@ -259,13 +284,12 @@ impl Shard {
 
     /// Drops every row, dirty or not.
     pub(super) fn clear(&mut self) {
-        let rows = self.slab().bytes_of(self.slab().len());
-        let bytes = rows + self.index().bytes() + self.trial.bytes();
+        let bytes = self.slab().bytes_of(self.slab().len()) + self.index().bytes();
         self.end_cut(true);
         let emptied = self.slab().emptied();
         self.resident.index.replace(Index::default());
         self.resident.slab.replace(emptied);
-        (self.free, self.hand, self.trial) = (Vec::new(), Place::FIRST, Trial::default());
+        (self.free, self.hand) = (Vec::new(), Place::FIRST);
         self.counts.rows.store(0, Ordering::Relaxed);
         self.counts.dirty.store(0, Ordering::Relaxed);
         self.budget.give_back(bytes);
@@ -316,8 +340,6 @@ impl Shard {
         }
         let bytes = self.slab().bytes_of(self.slab().rows_of_last());
         self.resident.slab.replace(shrunk);
-        self.trial.forget_from(start);
-        self.fit_trial();
         if self.hand >= start {
             self.hand = Place::FIRST;
         }
@@ -331,7 +353,6 @@ impl Shard {
     fn move_row(&self, key: i64, from: Place, to: Place) {
         let (mut old, mut new) = (self.hold(from), self.hold(to));
         new.header_mut().copy_from(old.slot());
-        new.slot().set_to(ON_TRIAL, false);
         new.floats_mut().copy_from_slice(old.floats());
         self.index().replace(hash(key), from, to);
         old.header_mut().clear_all();
@@ -346,21 +367,12 @@ impl Shard {
         (victim < end).then_some(victim)
     }
 
-    /// Appends the keys and places of the dirty rows with at most so many uses.
+    /// Appends the keys and places of all dirty rows, or of those that nobody has used lately.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(crate) fn dirty_keys(&self, uses: u8, keys: &mut Vec<(i64, Place)>) -> Result<()> {
-        self.list(|slot| slot.has(DIRTY) && slot.uses() <= uses, keys)
-    }
-
-    /// How many dirty rows have each number of uses.
-    pub(crate) fn dirty_by_uses(&self) -> [usize; MAX_USES as usize + 1] {
-        let mut counts = [0; MAX_USES as usize + 1];
-        for (_, slot) in self.slab().places().filter(|(_, slot)| slot.has(DIRTY)) {
-            counts[slot.uses().min(MAX_USES) as usize] += 1;
-        }
-        counts
+    pub(crate) fn dirty_keys(&self, only_cold: bool, keys: &mut Vec<(i64, Place)>) -> Result<()> {
+        self.list(|slot| slot.has(DIRTY) && (slot.is_cold() || !only_cold), keys)
     }
 
     /// Appends the keys and places of rows, which others may be changing.

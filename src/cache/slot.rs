@@ -27,9 +27,6 @@ pub(crate) const ABSENT: u8 = 16;
 /// On which side of the latest cut a dirty row became dirty; each cut flips its meaning.
 pub(super) const EPOCH: u8 = 32;
 
-/// Came in lately, and is in a queue of the shard (`trial`). It changes with the shard locked.
-pub(super) const ON_TRIAL: u8 = 64;
-
 /// A row with any of these cannot be evicted.
 const KEPT: u8 = DIRTY | WRITING;
 
@@ -48,7 +45,7 @@ const HELD: u16 = 1;
 const CHANGING: u16 = 2;
 
 /// The clock passes a row over at most this often before it evicts it.
-pub(crate) const MAX_USES: u8 = 3;
+const MAX_USES: u8 = 3;
 
 /// How often a thread that waits for a latch looks again at once, and up to which look it lets
 /// others run in between. After that it sleeps: the holder may have lost its processor.
@@ -195,16 +192,8 @@ impl Slot {
         debug_assert!(before & PINS != 0, "a pin");
     }
 
-    pub(super) fn forget_uses(&self) {
-        self.uses.store(0, RELAXED);
-    }
-
-    pub(super) fn uses(&self) -> u8 {
-        self.uses.load(RELAXED)
-    }
-
     pub(super) fn is_cold(&self) -> bool {
-        self.uses() == 0
+        self.uses.load(RELAXED) == 0
     }
 
     /// Takes the latch if nobody has it.

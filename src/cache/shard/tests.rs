@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use super::*;
 use crate::cache::resident::GroupCounts;
-use crate::cache::slot::ABSENT;
 
 /// The pin in the flags of the model.
 const PINNED: u8 = 8;
@@ -176,17 +175,13 @@ impl Checked {
             assert!(places.insert(*place), "{place:?} is free twice, or free and used");
         }
         assert_eq!(places.len(), shard.slab().len(), "slots are neither used nor free");
-        let queued: HashSet<Place> = shard.trial.places().collect();
-        for (place, _) in shard.slab().places().filter(|(_, slot)| slot.has(ON_TRIAL)) {
-            assert!(queued.contains(&place), "{place:?} is on trial, and will never be judged");
-        }
         assert_eq!(shard.index().entries(), rows.len());
         assert_eq!(shard.counts.rows.load(Ordering::Relaxed), rows.len());
         let mut dirty: Vec<i64> =
             rows.iter().filter(|(_, row)| row.flags & DIRTY != 0).map(|(key, _)| *key).collect();
         assert_eq!(shard.counts.dirty.load(Ordering::Relaxed), dirty.len());
         let mut listed = Vec::new();
-        shard.dirty_keys(MAX_USES, &mut listed).unwrap();
+        shard.dirty_keys(false, &mut listed).unwrap();
         dirty.sort_unstable();
         let keys = |listed: &mut Vec<(i64, Place)>| {
             assert!(listed.iter().all(|(key, place)| *place == self.place(*key)));
@@ -194,11 +189,10 @@ impl Checked {
             listed.drain(..).map(|(key, _)| key).collect::<Vec<_>>()
         };
         assert_eq!(keys(&mut listed), dirty);
-        shard.dirty_keys(0, &mut listed).unwrap();
+        shard.dirty_keys(true, &mut listed).unwrap();
         dirty.retain(|key| shard.slot(self.place(*key)).is_cold());
         assert_eq!(keys(&mut listed), dirty);
-        let rows_bytes = shard.slab().bytes_of(shard.slab().len());
-        let bytes = rows_bytes + shard.index().bytes() + shard.trial.bytes();
+        let bytes = shard.slab().bytes_of(shard.slab().len()) + shard.index().bytes();
         assert_eq!(
             (shard.budget.used(), shard.group.bytes.load(Ordering::Relaxed)),
             (bytes, bytes)
@@ -269,75 +263,4 @@ fn a_row_that_was_used_outlives_rows_that_were_not() {
         assert!(checked.rows.contains_key(&0), "evicted by key {key}");
     }
     assert!(checked.evictions > 1500);
-}
-
-/// A shard whose first rows, those with the keys `used`, have each been used once.
-fn with_used_rows(used: std::ops::Range<i64>) -> Checked {
-    let mut checked = Checked::new();
-    while checked.evictions == 0 {
-        assert!(checked.insert(checked.rows.len() as i64, Full::Refuse));
-    }
-    for key in used {
-        assert!(checked.rows.contains_key(&key) || checked.insert(key, Full::Refuse));
-        checked.shard.slot(checked.place(key)).touch();
-    }
-    checked
-}
-
-#[test]
-fn a_scan_takes_no_place_of_rows_in_steady_use() {
-    let mut checked = with_used_rows(20..80);
-    for key in 1000..5000 {
-        assert!(checked.insert(key, Full::Refuse));
-    }
-    let left = (20..80).filter(|key| checked.rows.contains_key(key)).count();
-    assert_eq!(left, 60);
-    // The queues and the ghost count against the budget.
-    assert!(checked.shard.trial.bytes() > 0);
-    checked.check();
-    checked.shard.clear();
-    assert_eq!(checked.shard.budget.used(), 0);
-}
-
-#[test]
-fn a_key_that_comes_back_soon_is_not_on_trial_again() {
-    let mut checked = with_used_rows(20..80);
-    (1000..1100).for_each(|key| assert!(checked.insert(key, Full::Refuse)));
-    // Of those, the last are on trial, and the ones before them have gone.
-    let gone = (1000..1100).rfind(|key| !checked.rows.contains_key(key)).unwrap();
-    assert!(gone >= 1080, "{gone}");
-    assert!(checked.insert(gone, Full::Refuse));
-    assert!(!checked.shard.slot(checked.place(gone)).has(ON_TRIAL));
-    (2000..2100).for_each(|key| assert!(checked.insert(key, Full::Refuse)));
-    assert!(checked.rows.contains_key(&gone));
-    checked.check();
-}
-
-#[test]
-fn a_row_that_is_used_on_trial_stays_for_good() {
-    let mut checked = with_used_rows(20..80);
-    assert!(checked.insert(1000, Full::Refuse));
-    assert!(checked.shard.slot(checked.place(1000)).has(ON_TRIAL));
-    checked.shard.slot(checked.place(1000)).touch();
-    (2000..2100).for_each(|key| assert!(checked.insert(key, Full::Refuse)));
-    assert!(!checked.shard.slot(checked.place(1000)).has(ON_TRIAL));
-    checked.check();
-}
-
-#[test]
-fn a_row_that_fails_its_trial_before_it_is_on_disk_goes_soon_after() {
-    let mut checked = with_used_rows(20..80);
-    assert!(checked.insert(1000, Full::Refuse));
-    checked.use_row(1000, 2);
-    (2000..2100).for_each(|key| assert!(checked.insert(key, Full::Refuse)));
-    assert!(checked.rows.contains_key(&1000), "a dirty row stays");
-    // Written.
-    [8, 10].into_iter().for_each(|what| checked.use_row(1000, what));
-    for key in 3000..3020 {
-        assert!(checked.insert(key, Full::Refuse));
-        // Others wait that have been used since.
-        checked.shard.slot(checked.place(key)).touch();
-    }
-    assert!(!checked.rows.contains_key(&1000));
-    checked.check();
 }
