@@ -181,7 +181,9 @@ impl BlockReader {
             has += usize::from(self.is_cached(block));
         };
         if is_confident {
-            blocks.iter().filter(|block| block.is_sample()).take(MOST_SAMPLES).for_each(&mut ask);
+            // Of all files alike: the blocks are in their order.
+            let step = blocks.len().div_ceil(SAMPLE_PART * MOST_SAMPLES).max(1);
+            blocks.iter().step_by(step).filter(|block| block.is_sample()).for_each(&mut ask);
         } else {
             let samples = (blocks.len() / SAMPLE_PART).clamp(FEW, MOST_SAMPLES);
             blocks.iter().step_by(blocks.len().div_ceil(samples)).for_each(&mut ask);

@@ -226,9 +226,10 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
     universal.set_size_ratio(20);
     // A run more costs a miss ten nanoseconds, and a merge rewrites all of its rows. So many runs
     // wait until they are merged: sixteen of like size, or all as soon as old versions and newer
-    // rows take as much space as the largest run. RocksDB merges beyond 40 in any case.
+    // rows take as much space as the largest run. With 40 runs, 16 of any size are merged: those
+    // beyond 25, of which a merge needs as many.
     universal.set_min_merge_width(16);
-    universal.set_max_read_amp(40);
+    universal.set_max_read_amp(25);
     universal.set_max_size_amplification_percent(100);
     rows.set_universal_compaction_options(&universal);
     // With fewer runs RocksDB does not ask whether to merge.

@@ -109,7 +109,7 @@ impl Readers {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
         let shared = &self.0;
         let files = rocks.lookup_files(keys.len());
-        let plan = shared.plan(keys.len(), files.is_some());
+        let plan = shared.plan(keys.len(), files.as_deref());
         let count = keys.len().div_ceil(plan.part_len);
         if count <= 1 || shared.most == 1 {
             let from = shared.from(files.as_deref());
@@ -205,13 +205,15 @@ impl Shared {
     }
 
     /// How to divide so many keys, which are read from files or by RocksDB.
-    fn plan(&self, keys: usize, from_files: bool) -> Plan {
+    fn plan(&self, keys: usize, files: Option<&LookupFiles>) -> Plan {
         let is_quick = self.pace.is_quick();
-        if from_files && is_quick {
+        if files.is_some() && is_quick {
             let part_len = keys.div_ceil(2 * self.few).clamp(MAX_PART, MAX_QUICK_PART);
             return Plan { part_len, threads: self.few };
         }
-        if from_files && self.reader.makes_rings() {
+        // RocksDB has one read in flight for each thread, also for the keys of files that are not
+        // open.
+        if files.is_some_and(LookupFiles::is_complete) && self.reader.makes_rings() {
             let part_len = keys.div_ceil(self.few).clamp(MIN_RING_PART, MAX_RING_PART);
             return Plan { part_len, threads: self.few };
         }
@@ -227,7 +229,8 @@ impl Shared {
     /// Has so many threads help to read the parts, as far as threads can be made. With fewer,
     /// reading is slower.
     fn call_for_help(self: &Arc<Shared>, parts: &Arc<Parts>, helpers: usize) {
-        self.make_threads(helpers);
+        // Nobody would take the jobs of threads that could not be made.
+        let helpers = helpers.min(self.make_threads(helpers));
         let job = || {
             let (shared, parts) = (Arc::clone(self), Arc::clone(parts));
             Box::new(move || shared.read_parts(&parts)) as Job
@@ -269,8 +272,8 @@ impl Shared {
         }
     }
 
-    /// Makes threads until there are `wanted`, or the most.
-    fn make_threads(self: &Arc<Shared>, wanted: usize) {
+    /// Makes threads until there are `wanted`, or the most. Returns how many there are.
+    fn make_threads(self: &Arc<Shared>, wanted: usize) -> usize {
         let mut threads = self.threads.lock();
         // The calling thread is one of the most.
         while threads.len() < wanted.min(self.most - 1) {
@@ -284,6 +287,7 @@ impl Shared {
                 Err(_) => break,
             }
         }
+        threads.len()
     }
 
     fn work(&self) {
@@ -312,10 +316,11 @@ mod tests {
 
     #[test]
     fn few_keys_are_one_part_while_reads_are_quick() {
+        let files = LookupFiles::new(Vec::new());
         let shared = shared(64, 2);
         let part_len = |keys, is_quick| {
             shared.pace.set(is_quick);
-            [true, false].map(|from_files| shared.plan(keys, from_files).part_len)
+            [Some(&files), None].map(|files| shared.plan(keys, files).part_len)
         };
         for keys in [1, 8, 39, 96, 128] {
             assert!(part_len(keys, true).iter().all(|len| *len >= keys));
@@ -329,10 +334,11 @@ mod tests {
 
     #[test]
     fn few_threads_read_while_reads_are_quick() {
+        let files = LookupFiles::new(Vec::new());
         let threads = |most, few, is_quick| {
             let shared = shared(most, few);
             shared.pace.set(is_quick);
-            [true, false].map(|from_files| shared.plan(20_000, from_files).threads)
+            [Some(&files), None].map(|files| shared.plan(20_000, files).threads)
         };
         assert_eq!(threads(64, 2, true), [2, 64]);
         assert_eq!(threads(64, 2, false), [64, 64]);
@@ -342,11 +348,12 @@ mod tests {
     #[test]
     fn few_threads_read_where_each_has_many_reads_in_flight() {
         let shared = Shared::new(64, 2, BlockReader::new(true, true));
-        let plan = |keys| shared.plan(keys, true);
+        let files = LookupFiles::new(Vec::new());
+        let plan = |keys| shared.plan(keys, Some(&files));
         assert_eq!(plan(40), Plan { part_len: 64, threads: 2 });
         assert_eq!(plan(1000), Plan { part_len: 500, threads: 2 });
         assert_eq!(plan(20_000), Plan { part_len: 4096, threads: 2 });
         // RocksDB has one read in flight for each thread.
-        assert_eq!(shared.plan(20_000, false), Plan { part_len: 128, threads: 64 });
+        assert_eq!(shared.plan(20_000, None), Plan { part_len: 128, threads: 64 });
     }
 }

@@ -136,6 +136,8 @@ impl<'a> Search<'a> {
                 self.open.retain(|at| !self.wanted[*at].is_settled);
             }
         }
+        // No file has these: the next wave asks no filter again.
+        self.open.iter().for_each(|at| self.wanted[*at].next_file = self.files.len());
     }
 
     /// Lists the open keys that a file may have by its ends, and fetches their lines of its filter.
