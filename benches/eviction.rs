@@ -1,25 +1,28 @@
-//! What a cache of a tenth of the table misses: for looking at a change of the eviction policy.
-//! Counts, not seconds; the writer's rounds come when they come, which moves them by one in 200.
+//! What a cache of a tenth of the table misses: for changes of the eviction policy. It counts
+//! misses and written rows. The writer's rounds come at other moments in each run, which changes
+//! the counts by one in 200.
 //!
 //! ```text
 //! cargo bench --bench eviction -- [only=WORKLOAD,...] [name=value ...]
 //! ```
-//! Workloads, by default all; with "-steps" each lookup is followed by apply_gradients:
+//! Workloads, by default all. With "-steps" each lookup is followed by apply_gradients:
 //! * zipf, zipf-steps: Zipf(1.05);
-//! * scan, scan-steps: the same, and after every ten batches lookups of five batches of ids in
-//!   their order; the misses are those of the Zipf batches;
-//! * epoch-steps: the same, and halfway each id once, which is not counted;
+//! * scan, scan-steps: Zipf(1.05), and every ten batches lookups of five batches of ids in their
+//!   order. Misses are those of the Zipf batches;
+//! * epoch-steps: Zipf(1.05), and each id once just before the counted batches. Misses of that pass
+//!   are not counted, and rows written during it are;
 //! * shift, shift-steps: Zipf(1.05), where a tenth of the ids exchange their ranks every 20
 //!   batches;
-//! * drift-steps: Zipf(1.05), where at every batch the ids move on by a rank in 100,000: they
-//!   become popular little by little, and are then forgotten;
+//! * drift-steps: Zipf(1.05), where with every batch each id moves to a more frequent rank, by one
+//!   rank for 100,000 rows of the table. Past the most frequent rank it becomes the rarest;
 //! * new-steps: Zipf(1.05), where a twentieth of the keys of each batch has never been seen;
-//! * uniform, uniform-steps;
+//! * uniform, uniform-steps: uniform ids;
 //! * loop: ids in their order, in a circle that is a fifth longer than the cache.
 //!
-//! A miss is a key that was looked for on disk; its share is of the distinct keys of the batches.
+//! A miss is a key that was looked for on disk. The share of misses is that of the distinct keys of
+//! the batches.
 //! Other names: rows (of the table), cache_bytes, batch (keys), batches (counted ones; half as many
-//! come before them), zipf (the exponent), seed, threads, dir.
+//! come before them), zipf (the exponent), seed, threads, dir (of the storage).
 
 use std::collections::{HashMap, HashSet};
 
@@ -36,7 +39,7 @@ const DIM: usize = 16;
 const WORKLOADS: &str = "zipf,zipf-steps,scan,scan-steps,epoch-steps,shift,shift-steps,drift-steps,\
                          new-steps,uniform,uniform-steps,loop";
 
-/// A batch, and whether it is a step and is counted.
+/// A batch, whether apply_gradients follows its lookup, and whether its misses are counted.
 struct Batch {
     keys: Vec<i64>,
     is_step: bool,
@@ -81,7 +84,7 @@ impl Trace {
         }
     }
 
-    /// The batches number `number` of a workload.
+    /// Batch number `number` of a workload, with those that come before it.
     fn batches(&mut self, workload: &str, number: usize, counted_from: usize) -> Vec<Batch> {
         let (kind, is_step) =
             workload.strip_suffix("-steps").map_or((workload, false), |kind| (kind, true));
@@ -203,7 +206,8 @@ fn main() {
     }
 }
 
-/// Processor time of all threads so far: steadier than the clock where others use the machine.
+/// Processor time of all threads so far. It is steadier than time on the clock where others use the
+/// machine.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> =

@@ -1,12 +1,14 @@
-/* Microseconds a key of lookups with few keys, where a part of the rows is in memory, and the rest
-   in files that the page cache has. Processor time of the whole process, and time on the clock.
+/* Measures lookups of few keys, where a part of the rows is in memory, and the rest in files that
+   the page cache has. It prints microseconds a key: processor time of the whole process, and time
+   on the clock.
 
        cc -O2 -Iinclude benches/few_keys.c -o few_keys -Ltarget/release -ldamo -lm
        ./few_keys FOLDER [ROWS [PART [THREADS [KEY=VALUE]...]]]
 
-   FOLDER is made if it does not exist, and used again if it does. One row in PART fits into memory
-   (5). KEY=VALUE are options of the storage, numbers or words. Keys are Zipf(1.05), the dim is 16,
-   the optimizer adam. Rows are only read. */
+   FOLDER is made if it does not exist, and used again if it does. It has ROWS rows (1,500,000). One
+   row in PART fits into memory (5). THREADS is the storage's option (1). KEY=VALUE are other
+   options of the storage, numbers or words. Keys are Zipf(1.05), the dim is 16, and the optimizer
+   is adam. Rows are only read. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,8 +19,8 @@
 #include "damo.h"
 
 enum { DIM = 16, KEYS = 1 << 20, BATCH = 50000, RUNS = 5, SIZES = 4 };
-/* Bytes of a row of adam in memory, with its header, its place in the cache's index, and what the
-   files' indexes take. */
+/* Bytes of cache_bytes for a row of adam in memory: its floats, its header, its place in the
+   cache's index, and a share of the files' indexes and filters. */
 enum { ROW_BYTES = 4 * 3 * DIM + 32 + 8 + 12 };
 
 static const size_t sizes[SIZES] = {8, 39, 96, 256};
@@ -71,7 +73,7 @@ static void fill(damo_embedding *embedding, uint64_t rows) {
   }
 }
 
-/* Looks up all keys, so many a call. */
+/* Looks up all keys, with `size` keys in each call. */
 static void run(damo_storage *storage, damo_embedding *embedding, size_t size) {
   const size_t calls = KEYS / size;
   uint64_t missed = stat_of(storage, "cache_misses");

@@ -902,18 +902,18 @@ damo_status damo_filter_sync(const damo_filter *filter);
  *     threads       threads that share the work of a large call, 1..1024 (the number of cores).
  *                   Beside them there are one that writes, one that prefetches, the readers, and
  *                   RocksDB's
- *     readers       the most threads that read rows from disk for a call, 1..1024 (64). They are
- *                   made when calls need rows that are not in memory, and the calling thread is
- *                   one of them. With 1 a call reads for itself. A process with several storages
- *                   may give each 64 divided by their number
- *     mapped_reads  "auto": rows are read from mapped files where the page cache has them. That
- *                   takes less of the processor. The pages that are mapped count as the process's
- *                   memory, up to a quarter of the machine's (the default);
+ *     readers       the most threads that read rows from disk for a call, 1..1024 (64). The
+ *                   calling thread is one of them. The others are made when calls need rows that
+ *                   are not in memory. With 1 a call reads for itself. A process with several
+ *                   storages may give each 64 divided by their number
+ *     mapped_reads  "auto", the default: rows are read from mapped files where the page cache has
+ *                   them. That takes less of the processor. The pages that are mapped count as the
+ *                   process's memory, up to a quarter of the machine's memory;
  *                   "off": all rows are read by system calls
- *     io_uring      "auto": what is not in the page cache is read by io_uring, many reads at once
- *                   from each thread. Where the system refuses it, the readers' threads read one
- *                   after the other (the default);
- *                   "off": they always do
+ *     io_uring      "auto", the default: what is not in the page cache is read by io_uring, with
+ *                   many reads in flight for each thread;
+ *                   "off", and where the system refuses io_uring: each of the readers' threads has
+ *                   one read in flight
  *     read_only     true: nothing in data_dir is changed, see below (false)
  * ```
  *
@@ -1110,10 +1110,10 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
  *     blocks_read_by_io_uring
  *                       blocks that were read by io_uring
  *     blocks_read_by_pread
- *                       blocks that were read by a system call each
+ *                       blocks that were read by pread, a system call for each
  *     rows_written      rows written back to disk in the background
- *     rows_merged       rows that merges have written anew. Divided by rows_written it tells how
- *                       often a row is rewritten
+ *     rows_merged       rows that merges have written. Divided by rows_written it tells how often
+ *                       a row is rewritten
  *     expired_rows      rows whose time to live was over, made anew or dropped by a merge
  *     cache_hits        keys of lookup and peek that were in memory
  *     cache_misses      keys of lookup and peek that were not: read from disk or created
@@ -1124,11 +1124,12 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
  *                       until the journal was shorter (durability "process" and "power")
  *     waited_for_room_us
  *                       until rows that were being written could leave the cache
- *     slowed_us         short pauses of calls that bring rows in faster than they are written
+ *     slowed_us         in short pauses, since calls bring rows in faster than they are written
  *     writer_waited_us  microseconds that the background writer waited for merges
- *     sorted_runs       sorted runs of files on disk. A row that is not in memory may be in each
- *     index_bytes       bytes held for the indexes and filters of these files, of cache_bytes
- *     cache_bytes       the option cache_bytes, or its default on this machine
+ *     sorted_runs       sorted runs of files on disk. A row that is not in memory may be in any of
+ *                       them
+ *     index_bytes       bytes of cache_bytes that are held for indexes and filters of SST files
+ *     cache_bytes       the value of the option cache_bytes: the given one, or else the default
  *     bytes_in_memory   bytes held for rows, indexes and filters
  *     bytes_on_disk     the sizes of the files in data_dir, also with read_only
  *     journal_bytes     the journal's part of these, which the next opening after a kill needs

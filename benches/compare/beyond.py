@@ -1,7 +1,7 @@
-"""The programs of worker.py about tables larger than memory: they make one and step it, look up its
-rows, and look for keys that are new. beyond_memory.py says which of them are run.
+"""The programs of worker.py for tables larger than memory. They make a table, step it, look up its
+rows, and look for keys that it does not have. beyond_memory.py says which programs are run.
 
-A table is made once, and each process goes on with it, and with its self-check, where the last one
+A table is made once. Each process goes on with the table and its self-check where the last process
 ended. report["figures"] has what is compared.
 """
 
@@ -65,8 +65,8 @@ class Table:
             self._pages_forgotten = time.monotonic()
 
     def warm_up(self, step: Callable[[measure.Timer], None]) -> None:
-        """Steps until rows are evicted, so that memory is full, and then as many again, up to 20.
-        At most for task["warm_up"] seconds.
+        """Steps until memory is full and rows are evicted, and then as many steps again, up to 20.
+        It ends after task["warm_up"] seconds in any case.
         """
         timer, done, full_after = measure.Timer(), 0, 0
         last = self.task.get("warm_up", LONGEST_WARM_UP)
@@ -110,7 +110,7 @@ class Table:
 
 
 def beyond_build(task: Task, report: dict[str, Any]) -> None:
-    """Makes every row with one gradient, in scattered order, until nothing is left to be done."""
+    """Makes every row with one gradient, in scattered order, and waits until all is at rest."""
     rows, pool, saved = task["rows"], gradient_pool(task["dim"]), Path(task["saved"])
     for earlier in (saved, saved.with_suffix(".steps")):
         earlier.unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def beyond_build(task: Task, report: dict[str, Any]) -> None:
 
 
 def beyond_steps(task: Task, report: dict[str, Any]) -> None:
-    """Trains on batches that the table has not seen for long: lookup and adam of every key."""
+    """Trains on batches that the table has not seen for long: lookup and adam of each key."""
     batches, pool = Batches(Path(task["batches"]), task["mixed"]), gradient_pool(task["dim"])
     weights = np.zeros((BATCH, task["dim"]), np.float32)
     table = Table(task, report)
@@ -171,7 +171,7 @@ def bring_all(task: Task, system: System, weights: np.ndarray) -> None:
 
 
 def beyond_lookups(task: Task, report: dict[str, Any]) -> None:
-    """Looks up uniform keys: of rows that are there, or with new_keys of none."""
+    """Looks up uniform keys that have rows, or with new_keys, keys that have none."""
     weights = np.zeros((BATCH, task["dim"]), np.float32)
     table = Table(task, report)
     system, random = table.system, np.random.default_rng([11, time.time_ns()])

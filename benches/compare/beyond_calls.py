@@ -1,5 +1,5 @@
-"""The program "beyond_calls" of worker.py: calls of few keys by one thread, on a table of which a
-part is in memory.
+"""The program "beyond_calls" of worker.py: calls of few keys by one thread, on a table that is
+partly in memory.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def beyond_calls(task: Task, report: dict[str, Any]) -> None:
 
 
 def keys_to_walk(task: Task) -> np.ndarray:
-    """Keys that were not walked before: another stretch of the batches in each process."""
+    """Keys that were hardly walked before: each process takes another stretch of the batches."""
     batches = Batches(Path(task["batches"]), task["mixed"])
     first = int(np.random.default_rng(time.time_ns()).integers(batches.count))
     return np.concatenate([batches[first + i] for i in range(min(task["stretch"], batches.count))])
@@ -84,7 +84,7 @@ class Caller:
         return self._keys.size - self.at
 
     def work(self, work: str, size: int, keys: int) -> int:
-        """Calls of so many keys each, for this many in all, or somewhat fewer. Returns how many."""
+        """Makes calls of `size` keys each, for `keys` keys or somewhat fewer. Returns how many."""
         calls = keys // size
         self._last = self._keys[self.at : self.at + calls * size]
         self.at += self._last.size

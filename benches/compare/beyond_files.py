@@ -1,5 +1,5 @@
-"""The program "beyond_files" of worker.py: what a table larger than memory takes as a whole. It is
-dumped, checkpointed, compacted and closed.
+"""The program "beyond_files" of worker.py: dumps, checkpoints, compacts and closes a table larger
+than memory, and measures how long that takes.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def dump(table: Table, file: Path, format: str) -> None:
 
 
 def make_dirty(table: Table, rows: int) -> float:
-    """Steps distinct rows, so many or until no more of them stay dirty. Returns the bytes of their
-    floats that are.
+    """Steps distinct rows until so many are dirty, or until their number stops growing. Returns the
+    bytes of the floats of all dirty rows.
     """
     task, pool = table.task, gradient_pool(table.task["dim"])
     order = np.random.default_rng([3, time.time_ns()]).permutation(task["rows"])

@@ -1,8 +1,8 @@
 """The scenarios "beyond-...": tables ten times the cache, of 10 and 100 million rows, on 2 cores
-and on all. damo, what it was before a change, an offload onto LMDB, and damo-embedding 1.1.
+and on all. The systems are damo, an earlier libdamo, LMDB with NumPy, and damo-embedding 1.1.
 
-Each system makes its table once a round of beyond-build, and the other scenarios go on with the
-last one. Runs take turns: turns.py.
+Each system makes a table in each round of beyond-build. The other scenarios go on with the last
+one. Runs take turns: turns.py.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Beyond:
         }
 
     def _variants(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """A cache of a tenth, where a system has one."""
+        """A cache of a tenth of the table, where a system has a cache."""
         cached = {"durability": "checkpoint", "cache_bytes": self._cache}
         found: list[tuple[str, str, dict[str, Any]]] = [(damo, CACHED, cached) for damo in DAMO]
         found.append(("lmdb_numpy", LMDB_CACHED[0], self._lmdb(10)))
@@ -169,13 +169,13 @@ class Beyond:
             in_turns(session, name, runs, rounds or session.rounds, figures)
 
     def _cold_bytes(self, task: dict[str, Any]) -> int:
-        """The limit of memory where the page cache is to be cold."""
+        """The memory limit of the cgroup where the page cache is to be cold."""
         hot = task["options"].get("cache_rows", 0)
         of_lmdb = TRANSACTION_BYTES + hot * DICTIONARY_BYTES if hot else 0
         return COLD_BYTES + task["cache_bytes"] * 5 // 4 + of_lmdb
 
     def _build(self, compared: bool) -> None:
-        """Rounds only if builds are compared, and a table is made in minutes."""
+        """Builds in several rounds only if builds are compared, and take minutes, not hours."""
         in_minutes = self._rows < HUNDRED_MILLION
         cores = self._cores if compared else self._cores[-1:]
         rounds = self._session.rounds if compared and in_minutes else 1
@@ -260,7 +260,7 @@ class Beyond:
         self._in_turns(CALLS, variants, {**task, "native": str(library)}, self._cores[-1:])
 
     def _files(self) -> None:
-        """A cache of 1 GiB, or half of a smaller table; then one that holds all rows, to close."""
+        """With a cache of 1 GiB, or half of a smaller table; then closing with all rows dirty."""
         cache = min(GIB, table_bytes(self._rows) // 2)
         scratch = str(self._session.directory / "scratch")
         task = {"program": "beyond_files", "scratch": scratch}

@@ -133,7 +133,7 @@ def shown(figure: str, value: float | None) -> str:
 
 def beyond_a_step_in_memory(session: Session, m: Measurement) -> float | None:
     """What a miss costs, with everything that it causes: the processor time of a step, less that of
-    a step with all rows in memory, divided by the misses. By rounds, as all quotients.
+    a step with all rows in memory, divided by the misses. Computed in each round, as all quotients.
     """
     title = m.variant.replace(m.task["series"], IN_MEMORY)
     base = session.find(ZIPF, m.system, title)

@@ -1,8 +1,8 @@
 //! BlockReader: reads the blocks of SST files in which rows are looked for.
 //!
-//! What the page cache has is read in place, from mapped files. The rest is read by calls, whose
-//! failures are errors: many at once by io_uring, where the system allows that, or one after the
-//! other.
+//! Blocks that the page cache has are read in place, from mapped files. The others are read by
+//! calls, since a call that fails is an error and no signal. io_uring reads many at once, where the
+//! system allows it. `pread` reads one after the other.
 
 use std::ops::{AddAssign, Range};
 use std::sync::Once;
@@ -18,25 +18,28 @@ use crate::error::Result;
 use crate::memory::{reserve, room_for};
 use crate::prefetch::prefetch_bytes;
 
-/// The page cache is asked for a part of the blocks, and for this many at least and at most.
+/// The system is asked for all of so many blocks. Of more it is asked for a sample.
 const FEW: usize = 16;
+/// A sample is one block in this many.
 const SAMPLE_PART: usize = 8;
+/// The most blocks of a sample.
 const MOST_SAMPLES: usize = 64;
-/// Once it has had this many one after the other, it is asked for that part alone.
+/// Once the page cache has had this many blocks in a row, a sample is enough for few blocks, too.
 const CONFIDENT: usize = 64;
-/// Each block is asked for if this part of the sample is in the page cache.
+/// The system is asked for each block if the page cache has one in this many of the sample.
 const WARM_PART: usize = 4;
-/// How many blocks before it is looked at a mapped block is fetched.
+/// A mapped block is fetched this many blocks before it is looked at.
 const AHEAD: usize = 3;
 /// A ring is made for so many blocks. With fewer, it takes longer than it saves.
 const MIN_FOR_RING: usize = 8;
-/// A longer block is read alone, since each read of a ring has room for the longest.
+/// A longer block is read without a ring, whose reads each have room for the longest.
 const MAX_FOR_RING: usize = 128 << 10;
-/// A call that takes no longer has not waited for the disk, and a read in a ring takes longer if it
-/// has: for the processor's part alone.
+/// A call that takes no longer has not waited for the disk.
 const QUICK_CALL: Duration = Duration::from_micros(5);
+/// Reads in a ring that take less time each have not waited for the disk. If one waits, the
+/// processor's part alone takes longer.
 const QUICK_IN_RING: Duration = Duration::from_nanos(2_500);
-/// After so many calls it is looked at whether they were quick.
+/// How many calls are made before it is checked whether they were quick.
 const QUICK_PIECE: usize = 16;
 /// Bytes of the processor's cache lines.
 const LINE: usize = 64;
@@ -69,7 +72,7 @@ pub(super) struct Block<'a> {
     pub(super) offset: u64,
     /// Its bytes, with its trailer.
     pub(super) len: usize,
-    /// What the caller asks it for.
+    /// Which of the caller's asks it answers.
     pub(super) asks: Range<usize>,
 }
 
@@ -79,8 +82,8 @@ impl<'a> Block<'a> {
         self.file.mapping().is_some_and(|mapping| mapping.has(self.offset, self.len))
     }
 
-    /// Whether the page cache is asked for the block also when it probably has it: one block in
-    /// `SAMPLE_PART`.
+    /// Whether the system is asked for the block even if the page cache probably has it: one block
+    /// in `SAMPLE_PART`.
     fn is_sample(&self) -> bool {
         let mixed = self.offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         mixed.is_multiple_of(SAMPLE_PART as u64)
@@ -103,14 +106,14 @@ enum Cached {
 pub(crate) struct BlockReader {
     /// Files may be mapped.
     maps: bool,
-    /// How many of the latest blocks that the page cache was asked for it had, one after the other,
-    /// up to `CONFIDENT`.
+    /// How many of the latest answers in a row were that the page cache has the block, up to
+    /// `CONFIDENT`.
     streak: AtomicUsize,
     /// Rings may be made, and the system has refused none so far.
     makes_rings: AtomicBool,
-    /// Done once a ring was made, or refused.
+    /// Done once the first ring was made or refused.
     tried: Once,
-    /// Calls have not waited for the disk lately.
+    /// Blocks that were read by calls have not waited for the disk lately.
     is_quick: AtomicBool,
 }
 
@@ -123,7 +126,7 @@ pub(super) struct Reading<'a> {
 }
 
 impl BlockReader {
-    /// `maps` is whether files may be mapped, and `makes_rings` whether io_uring may be used.
+    /// `maps`: files may be mapped. `makes_rings`: io_uring may be used.
     pub(crate) fn new(maps: bool, makes_rings: bool) -> BlockReader {
         BlockReader {
             maps,
@@ -139,7 +142,7 @@ impl BlockReader {
         Reading { reader: self, ring: None, reads: BlockReads::default() }
     }
 
-    /// Whether one thread may have many reads in flight. The first call makes a ring to see that.
+    /// Whether a thread may have many reads in flight. The first call makes a ring to find out.
     pub(super) fn makes_rings(&self) -> bool {
         self.tried.call_once(|| drop(self.make_ring()));
         self.makes_rings.load(Ordering::Relaxed)
@@ -199,8 +202,8 @@ impl BlockReader {
 }
 
 impl Reading<'_> {
-    /// Reads blocks, which are ordered by file, and hands each to `visit` in any order; None where
-    /// it cannot be read.
+    /// Reads blocks, which are ordered by file. Hands each to `visit`, in any order; None for one
+    /// that cannot be read.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`; those of `visit`.
@@ -247,9 +250,9 @@ impl Reading<'_> {
         self.read_each(&others, &mut visit)
     }
 
-    /// Reads the first blocks one after the other, if the page cache probably has them and cannot
-    /// be asked: from there a ring is slower. Returns how many it has read: fewer than all once it
-    /// waits for the disk.
+    /// Reads the first blocks by `pread`, if the page cache probably has them and the system cannot
+    /// be asked: a ring would be slower. Returns how many blocks it has read. It stops once reads
+    /// wait for the disk.
     fn read_quick<'a>(
         &mut self,
         blocks: &[&Block<'a>],
@@ -287,7 +290,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Reads blocks by a ring, and returns those that are to be read without one.
+    /// Reads blocks by a ring, and returns those that are still to be read, without one.
     fn read_by_ring<'b, 'a>(
         &mut self,
         blocks: Vec<&'b Block<'a>>,
@@ -321,7 +324,7 @@ impl Reading<'_> {
     }
 }
 
-/// Whether nobody has cut one of the files off.
+/// Whether each of the files still has its length.
 fn are_whole(blocks: &[Block<'_>]) -> bool {
     let mut files = blocks.chunk_by(|one, next| std::ptr::eq(one.file, next.file));
     files.all(|of_file| of_file[0].file.has_its_length())

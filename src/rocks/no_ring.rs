@@ -1,4 +1,4 @@
-//! Ring, where the system has no io_uring.
+//! Ring, for systems without io_uring: none can be made.
 
 use std::io;
 
@@ -14,7 +14,7 @@ impl Ring {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// As in `ring`.
+    /// As in `ring.rs`.
     pub(super) fn read(
         self,
         _reads: &[FileRead<'_>],

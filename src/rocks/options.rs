@@ -87,8 +87,8 @@ pub(super) fn small_cache_bytes(most: usize) -> usize {
 }
 
 /// Fences, filters and RocksDB's cache take at most `cache_bytes` divided by this. Fences and
-/// filters are 2.4 bytes a row of 200 bytes. A resident row takes as much as those of a hundred
-/// rows on disk, each of which would cost RocksDB microseconds to look for.
+/// filters are 2.4 bytes a row of 200 bytes. So a resident row takes as much memory as the fences
+/// and filters of a hundred rows on disk. Without these RocksDB takes microseconds to find a row.
 pub(super) const METADATA_PART: usize = 2;
 
 /// Estimates the bytes of fences and filters: twelve bits a row, and 8 bytes for each block.
@@ -224,10 +224,10 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
     rows.set_compaction_style(DBCompactionStyle::Universal);
     let mut universal = UniversalCompactOptions::default();
     universal.set_size_ratio(20);
-    // A run more costs a miss ten nanoseconds, and a merge rewrites all of its rows. So many runs
-    // wait until they are merged: sixteen of like size, or all as soon as old versions and newer
-    // rows take as much space as the largest run. With 40 runs, 16 of any size are merged: those
-    // beyond 25, of which a merge needs as many.
+    // Each run costs a miss some ten nanoseconds, and a merge rewrites all of its rows. So merges
+    // wait for sixteen runs of like size. All runs are merged as soon as the newer ones take as
+    // much space as the largest. From 40 runs on those beyond 25 are merged, of any size: a merge
+    // needs sixteen.
     universal.set_min_merge_width(16);
     universal.set_max_read_amp(25);
     universal.set_max_size_amplification_percent(100);

@@ -1,33 +1,33 @@
 //! Pace: how long reads have lately waited for the disk. Where they hardly wait, few keys are read
-//! on the calling thread, and waking others would take longer.
+//! on the calling thread: waking others would take longer.
 //!
-//! Time on the clock tells that only while it is short. RocksDB may take 10 us of processor for a
-//! row although nothing waits. So once reads take long, the processor time of the reading thread is
-//! looked at, too: the rest is waiting. That costs two system calls a part, which quick reads are
-//! spared.
+//! If a part of a batch takes a short time on the clock, its reads have not waited. If it takes
+//! long, they may have waited or not: RocksDB may take 10 us of processor for a row. So once reads
+//! take long, the processor time of the reading thread is measured, too. The rest of the time is
+//! waiting. That costs two system calls for each part. Quick reads do without.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Reads that wait no more nanoseconds each than this hardly wait for the disk.
+/// Reads that wait at most this many nanoseconds each hardly wait for the disk.
 const QUICK: u64 = 5_000;
-/// A slower part counts as this slow, so that one does not count for long.
+/// A slower part counts as this slow, so that the average soon forgets a single one.
 const SLOWEST: u64 = 200_000;
-/// The newest part's share in the average.
+/// The newest part counts for one in this many of the average.
 const NEWEST_PART: u64 = 8;
 
 pub(super) struct Pace {
     /// Nanoseconds that a read waits, on average over the latest parts.
     waits: AtomicU64,
-    /// A part took long, and nobody knows whether it waited.
+    /// The latest part took long, and it is not known whether it waited.
     is_in_doubt: AtomicBool,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        // Slow, until it is known.
+        // Slow, until parts were measured.
         Pace { waits: AtomicU64::new(SLOWEST), is_in_doubt: AtomicBool::new(false) }
     }
 }
@@ -46,8 +46,8 @@ impl Pace {
         Begin(looks.then(|| (Instant::now(), processor_time())))
     }
 
-    /// After a part, of which so many reads took `took` on the clock. A part without reads says
-    /// nothing about the disk.
+    /// After a part, whose `reads` reads took `took` on the clock together. A part without reads
+    /// says nothing about the disk.
     pub(super) fn note(&self, begin: Begin, took: Duration, reads: usize) {
         let waited = match begin.0 {
             _ if reads == 0 => return,
@@ -71,14 +71,14 @@ impl Pace {
         self.waits.store(before - before / NEWEST_PART + newest / NEWEST_PART, Ordering::Relaxed);
     }
 
-    /// Sets how long reads have waited, in nanoseconds.
+    /// Makes reads just quick, or just not.
     #[cfg(test)]
     pub(super) fn set(&self, is_quick: bool) {
         self.waits.store(if is_quick { QUICK } else { QUICK + 1 }, Ordering::Relaxed);
     }
 }
 
-/// Whether reads that took so long together can hardly have waited for the disk.
+/// Whether reads took so short a time together that they can hardly have waited for the disk.
 pub(super) fn is_quick(took: Duration, reads: usize) -> bool {
     reads == 0 || nanoseconds_each(took, reads) <= QUICK
 }

@@ -2,8 +2,8 @@
 //! that no load waits for their filters.
 //!
 //! The thread does not know RocksDB, and does not keep it open. It gets the names of files, and
-//! leaves open files for the next list. That list is made like any other, from what RocksDB has by
-//! then. So what the thread has left may be of any age.
+//! leaves open files for the next list. That list is made like any other, from the files that
+//! RocksDB has by then. So no harm is done if the files that the thread has left are old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +28,9 @@ pub(super) struct Work {
     pub(super) lookups: Arc<Lookups>,
     /// The list that was there before.
     pub(super) before: Option<Arc<LookupFiles>>,
-    /// The files of rows, in the order in which keys are looked for, and their bytes.
+    /// The files of rows, in the order in which keys are looked for.
     pub(super) files: Vec<Leveled>,
+    /// The bytes of these files.
     pub(super) size: u64,
 }
 
@@ -48,7 +49,7 @@ impl Preparation {
         let started = threads::start("damo-opening", "a thread that opens files", || work.run());
         let thread =
             started.inspect_err(|_| lookups.is_preparing.store(false, Ordering::Release))?;
-        // The one before has ended, or is about to.
+        // The thread before has ended, or is about to.
         drop(self.thread.lock().replace(thread).map(JoinHandle::join));
         Ok(())
     }
@@ -66,11 +67,11 @@ impl Drop for Preparation {
 impl Work {
     fn run(self) {
         let lookups = Arc::clone(&self.lookups);
-        // Those of now: a failure counts until the next change.
+        // The numbers at the beginning: a failure counts until the next change after it.
         let (changes, merges) = (lookups.changes(), lookups.merges.load(Ordering::Acquire));
         let opened = threads::catch("opening files", || Ok(self.open()));
         let (changes, files) = match opened {
-            // The next list has to be made all the same.
+            // 0: the next list has to be made in any case.
             Ok(files) => (0, files.map(Arc::new)),
             Err(_) => (changes, None),
         };
@@ -85,7 +86,7 @@ impl Work {
         lookups.is_preparing.store(false, Ordering::Release);
     }
 
-    /// Opens the files, as far as they have room. None when most have none.
+    /// Opens the files, as far as they have room. None when less than half of their bytes has.
     fn open(self) -> Option<LookupFiles> {
         let Work { lookups, before, files, size } = self;
         #[cfg(test)]
@@ -97,7 +98,7 @@ impl Work {
         }
         admission.read_ahead(&files, lookups.opening_threads);
         for file in files {
-            // The next list does without a file that a merge has deleted meanwhile.
+            // A merge may have deleted the file meanwhile. The next list will not have it.
             let _is_there = lookups.is_stopped() || admission.add(file);
         }
         Some(LookupFiles::new(admission.end().0))

@@ -1,8 +1,8 @@
 //! Ring: many reads in flight from one thread, by io_uring.
 //!
-//! A thread makes a ring for itself, and for one batch: that takes 20 us, a cold read 6. So no ring
-//! is open between calls. A child that is forked while another thread reads has the descriptor of
-//! that thread's ring, and not its memory.
+//! A thread makes a ring for its part of one batch. That takes 20 us, and a cold read takes 6. So
+//! no ring is open between calls. A child that is forked while another thread reads has the
+//! descriptor of that thread's ring, and not its memory.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -20,10 +20,11 @@ use crate::memory::{filled, room_for};
 
 /// The most reads in flight. An NVMe disk is fastest with 64 to 128.
 const DEPTH: usize = 128;
-/// Of large reads fewer are in flight, so that they take no more memory.
+/// The fewest reads that may be in flight, however large they are.
 const MIN_DEPTH: usize = 8;
+/// The memory of the reads in flight. Of large reads fewer are in flight, down to `MIN_DEPTH`.
 const BYTES: usize = 1 << 20;
-/// How often the system is asked again that has no memory for the moment.
+/// How often a system that has no memory for the moment is asked again.
 const TRIES: usize = 1000;
 
 pub(super) struct Ring(IoUring);
@@ -32,22 +33,22 @@ impl Ring {
     /// # Errors
     /// The system's. It may refuse rings, as in many containers.
     pub(super) fn new() -> io::Result<Ring> {
-        // What has come is only taken up while the thread waits, and interrupts nothing else.
-        // Systems before Linux 6.1 do not know that.
+        // The system finishes reads only while the thread waits, and does not interrupt it
+        // otherwise. Systems before Linux 6.1 do not know that.
         let waiting = IoUring::builder()
             .dontfork()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .build(DEPTH as u32);
         let ring = waiting.or_else(|_| IoUring::builder().dontfork().build(DEPTH as u32))?;
-        // The program has closed one of its own descriptors, and may use its number at any moment.
+        // A lower number is that of a standard descriptor that the program has closed, and may open
+        // again at any moment.
         let is_ours = ring.as_raw_fd() > libc::STDERR_FILENO;
         if is_ours { Ok(Ring(ring)) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
     /// Reads all of `reads`, and hands what was read to `visit` with its index, in any order.
-    /// Returns the ring, unless the system has stopped to serve it. Then the rest was read without
-    /// it.
+    /// Returns the ring, unless the system no longer serves it. Then the rest was read by calls.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`; those of `visit`.
@@ -99,8 +100,8 @@ struct Finished {
     outcome: i32,
 }
 
-/// Reads in flight, and the memory that the system writes to. That is not given back before all
-/// have finished, whatever ends the reading.
+/// Reads in flight, and the memory that the system writes to. The memory is not freed before all
+/// reads have finished, whatever ends the reading.
 struct Flight<'a> {
     ring: &'a mut IoUring,
     buffer: ManuallyDrop<Vec<u8>>,
@@ -142,8 +143,8 @@ impl<'a> Flight<'a> {
             // freed once none is in flight (`drop`), and a slot is used again once its read has
             // finished. Nobody has a reference to the slot meanwhile: `read_part` makes one for a
             // finished read only, which ends before the slot is free. The descriptor is open: the
-            // file is borrowed for longer than the flight lasts, or until the system has looked it
-            // up, which keeps the file for the read.
+            // file is borrowed until the system has looked it up, at least. From then on the system
+            // keeps the file open for the read.
             if unsafe { queue.push(&entry) }.is_err() {
                 self.free.push(slot);
                 break;
@@ -155,14 +156,14 @@ impl<'a> Flight<'a> {
 
     /// Waits until some reads have finished. False when the system does not serve the ring.
     fn wait(&mut self) -> bool {
-        // Not for one only: each time the thread wakes costs.
+        // Not for a single read, since each wake-up of the thread costs.
         let wanted = (self.count / 4).max(1);
         let mut tries = 0;
         while tries < TRIES {
             let Err(error) = self.ring.submit_and_wait(wanted) else { return true };
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
-                // It has no memory for more, or wants the finished ones to be taken first.
+                // It has no memory for more reads, or wants finished ones to be taken first.
                 Some(libc::EAGAIN | libc::EBUSY) => {
                     if !self.ring.completion().is_empty() {
                         return true;
@@ -185,8 +186,8 @@ impl<'a> Flight<'a> {
         }
     }
 
-    /// The bytes of a finished read. What the system has not read, it is asked for by a call, and
-    /// so also for what it may not do at this moment.
+    /// The bytes of a finished read. What the ring has not read, a call reads: the rest of a short
+    /// read, or all of one that the system could not do at that moment.
     fn read_part(&mut self, slot: usize, outcome: i32, read: &FileRead<'_>) -> io::Result<&[u8]> {
         let done = match usize::try_from(outcome) {
             Ok(bytes) => bytes.min(read.len),
@@ -219,7 +220,7 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         while self.count > 0 {
             if !self.wait() {
-                // The system may still write to the buffer, which nobody ever frees then.
+                // The system may still write to the buffer, so it is never freed.
                 return;
             }
             self.count -= self.ring.completion().count();

@@ -1,7 +1,7 @@
 //! The default of `cache_bytes`: a quarter of the memory that the process may have.
 //!
-//! That is the machine's memory, or the smallest limit of the process, of its cgroup and of the
-//! cgroups above that one. Storages that the process has open already leave less.
+//! That is the smallest of the machine's memory and the limits of the process, of its cgroup and of
+//! the cgroups above that one, less the `cache_bytes` of storages that the process has open.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit};
 
-/// The cache has one part in so many. The others are for the page cache, which has the table, and
-/// for the caller.
+/// The default is one part in this many of the memory. The others are for the page cache, which has
+/// the table's files, and for the caller.
 const PART: u64 = 4;
 /// The least default: a smaller cache would hardly hold a batch.
 const LEAST: u64 = 64 << 20;
-/// The default where nobody tells how much memory there is.
+/// The default where it cannot be found out how much memory there is.
 const UNKNOWN: u64 = 1 << 30;
 
 /// The sum of `cache_bytes` of all storages that are open.
 static PROMISED: AtomicU64 = AtomicU64::new(0);
 
-/// The memory that an open storage may take.
+/// The memory that an open storage may take. It counts until this is dropped.
 pub(super) struct Promise(u64);
 
 impl Promise {
@@ -47,8 +47,8 @@ fn part_of(memory: u64, promised: u64) -> u64 {
     (memory.saturating_sub(promised) / PART).clamp(LEAST, isize::MAX as u64)
 }
 
-/// The machine's memory, or less if cgroups have less. `root` is the folder that has `proc` and
-/// `sys`.
+/// The machine's memory, or the smallest limit of its cgroups if that is less. `root` is the folder
+/// that has `proc` and `sys`.
 fn memory(root: &Path) -> u64 {
     let machine = read(&root.join("proc/meminfo")).lines().find_map(|line| {
         let kib: u64 =
@@ -69,8 +69,9 @@ fn read(path: &Path) -> String {
 
 /// Where a hierarchy of cgroups that limits memory is mounted.
 struct Mount<'a> {
-    /// The cgroup that the mounted folder is.
+    /// The cgroup whose folder is mounted.
     group: &'a str,
+    /// Where it is mounted.
     folder: &'a str,
     is_v2: bool,
 }
@@ -109,7 +110,7 @@ impl<'a> Mount<'a> {
         }
     }
 
-    /// Where the process's cgroup lies below the mounted folder. None when it does not.
+    /// The path of the process's cgroup below the mounted folder. None when it is not below it.
     fn below(&self, groups: &str) -> Option<PathBuf> {
         let group = groups.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':');

@@ -22,7 +22,8 @@ use crate::rocks::{Batch, Rocks};
 use crate::seqno::Seqno;
 use crate::threads;
 
-/// The writer waits when more files than this are unmerged: each makes misses slower.
+/// The writer waits when more files than this are unmerged: each makes misses slower. It is twice
+/// the number of runs from which RocksDB merges in any case (rocks/options.rs).
 const MAX_UNMERGED_FILES: u64 = 80;
 /// How long the number of unmerged files may stay the same before the writer goes on.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);

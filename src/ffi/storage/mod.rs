@@ -77,18 +77,18 @@ pub struct damo_storage {
 ///     threads       threads that share the work of a large call, 1..1024 (the number of cores).
 ///                   Beside them there are one that writes, one that prefetches, the readers, and
 ///                   RocksDB's
-///     readers       the most threads that read rows from disk for a call, 1..1024 (64). They are
-///                   made when calls need rows that are not in memory, and the calling thread is
-///                   one of them. With 1 a call reads for itself. A process with several storages
-///                   may give each 64 divided by their number
-///     mapped_reads  "auto": rows are read from mapped files where the page cache has them. That
-///                   takes less of the processor. The pages that are mapped count as the process's
-///                   memory, up to a quarter of the machine's (the default);
+///     readers       the most threads that read rows from disk for a call, 1..1024 (64). The
+///                   calling thread is one of them. The others are made when calls need rows that
+///                   are not in memory. With 1 a call reads for itself. A process with several
+///                   storages may give each 64 divided by their number
+///     mapped_reads  "auto", the default: rows are read from mapped files where the page cache has
+///                   them. That takes less of the processor. The pages that are mapped count as the
+///                   process's memory, up to a quarter of the machine's memory;
 ///                   "off": all rows are read by system calls
-///     io_uring      "auto": what is not in the page cache is read by io_uring, many reads at once
-///                   from each thread. Where the system refuses it, the readers' threads read one
-///                   after the other (the default);
-///                   "off": they always do
+///     io_uring      "auto", the default: what is not in the page cache is read by io_uring, with
+///                   many reads in flight for each thread;
+///                   "off", and where the system refuses io_uring: each of the readers' threads has
+///                   one read in flight
 ///     read_only     true: nothing in data_dir is changed, see below (false)
 /// ```
 ///

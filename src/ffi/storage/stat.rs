@@ -31,10 +31,10 @@ use crate::ffi::{arguments, guard};
 ///     blocks_read_by_io_uring
 ///                       blocks that were read by io_uring
 ///     blocks_read_by_pread
-///                       blocks that were read by a system call each
+///                       blocks that were read by pread, a system call for each
 ///     rows_written      rows written back to disk in the background
-///     rows_merged       rows that merges have written anew. Divided by rows_written it tells how
-///                       often a row is rewritten
+///     rows_merged       rows that merges have written. Divided by rows_written it tells how often
+///                       a row is rewritten
 ///     expired_rows      rows whose time to live was over, made anew or dropped by a merge
 ///     cache_hits        keys of lookup and peek that were in memory
 ///     cache_misses      keys of lookup and peek that were not: read from disk or created
@@ -45,11 +45,12 @@ use crate::ffi::{arguments, guard};
 ///                       until the journal was shorter (durability "process" and "power")
 ///     waited_for_room_us
 ///                       until rows that were being written could leave the cache
-///     slowed_us         short pauses of calls that bring rows in faster than they are written
+///     slowed_us         in short pauses, since calls bring rows in faster than they are written
 ///     writer_waited_us  microseconds that the background writer waited for merges
-///     sorted_runs       sorted runs of files on disk. A row that is not in memory may be in each
-///     index_bytes       bytes held for the indexes and filters of these files, of cache_bytes
-///     cache_bytes       the option cache_bytes, or its default on this machine
+///     sorted_runs       sorted runs of files on disk. A row that is not in memory may be in any of
+///                       them
+///     index_bytes       bytes of cache_bytes that are held for indexes and filters of SST files
+///     cache_bytes       the value of the option cache_bytes: the given one, or else the default
 ///     bytes_in_memory   bytes held for rows, indexes and filters
 ///     bytes_on_disk     the sizes of the files in data_dir, also with read_only
 ///     journal_bytes     the journal's part of these, which the next opening after a kill needs

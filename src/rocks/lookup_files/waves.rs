@@ -1,8 +1,8 @@
 //! Waves: how the keys of a batch are looked for in files.
 //!
 //! For each key the first file is found whose filter does not rule it out. The blocks of all keys
-//! are then read together, in the order of the disk: a wave. What a filter has let through in error
-//! is looked for in later files, in the next wave, which has few keys.
+//! are then read together, in the order of the files: a wave. Keys that a filter has let through in
+//! error are looked for in later files, in the next wave. That wave has few keys.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use crate::rocks::block_reader::{Block, BlockReader, BlockReads, Reading};
 use crate::rocks::key::{self, KEY_LEN, Ordinal};
 use crate::rocks::sst::{BlockPlace, DeletedRanges, InBlock, Line, SstLookup, hash};
 
-/// What a read of files leaves to RocksDB, and what it cost.
+/// What a search in files leaves to RocksDB, and what it cost.
 pub(in crate::rocks) struct Rest {
     /// The positions of the keys for which RocksDB has to be asked, in ascending order.
     pub(in crate::rocks) refused: Vec<usize>,
     /// How many blocks were read.
     pub(in crate::rocks) reads: BlockReads,
-    /// How long these reads took.
+    /// How long the waves took.
     pub(in crate::rocks) took: Duration,
 }
 
@@ -51,7 +51,7 @@ impl LookupFiles {
             visit(at, None)?;
         }
         let mut refused = search.refused;
-        // `read_rows` wants ascending keys.
+        // RocksDB's `read_rows` wants ascending keys.
         refused.sort_unstable();
         Ok(Rest { refused, reads: reading.reads, took })
     }
@@ -74,7 +74,7 @@ struct Wanted {
     hash: u64,
     /// The first file in which it was not looked for yet.
     next_file: usize,
-    /// It has an answer, or a block to be looked for in.
+    /// It has an answer, or a block in which it will be looked for.
     is_settled: bool,
 }
 
@@ -83,9 +83,10 @@ struct Search<'a> {
     files: &'a [Leveled],
     deleted: &'a DeletedRanges,
     wanted: Vec<Wanted>,
-    /// The positions of keys that are looked for in further files, ascending.
+    /// The positions of keys that are to be looked for in further files, ascending.
     open: Vec<usize>,
-    /// What the next wave reads. Behind a wave, what the one after it reads on from there.
+    /// What the next wave reads. While a wave is read, it adds keys that may be in the block behind
+    /// theirs.
     asks: Vec<Ask>,
     /// Keys for which RocksDB has to be asked.
     refused: Vec<usize>,
@@ -125,7 +126,7 @@ impl<'a> Search<'a> {
                     self.list_candidates(index, one, Some(file));
                     self.add_asks(index, file);
                 }
-                // It may have the newest version of these keys, or delete older ones.
+                // The file may have the newest version of these keys, or delete older ones.
                 _ => {
                     self.list_candidates(index, one, None);
                     self.refused.extend(self.candidates.iter().map(|(at, _)| at));
@@ -140,7 +141,8 @@ impl<'a> Search<'a> {
         self.open.iter().for_each(|at| self.wanted[*at].next_file = self.files.len());
     }
 
-    /// Lists the open keys that a file may have by its ends, and fetches their lines of its filter.
+    /// Lists the open keys between the first and the last key of a file, and fetches the lines of
+    /// its filter for them.
     fn list_candidates(&mut self, index: usize, one: &Leveled, file: Option<&Arc<SstLookup>>) {
         let wanted = &self.wanted;
         let here = within(&self.open, wanted, one.first, one.last);
@@ -150,12 +152,12 @@ impl<'a> Search<'a> {
         };
         let here = here.iter().filter(|at| wanted[**at].next_file <= index);
         self.candidates.clear();
-        // All lines are fetched before the first is looked at.
+        // So all lines are fetched before the first is looked at.
         self.candidates.extend(here.map(|&at| (at, line(at))));
     }
 
-    /// Asks a file's blocks for the candidates. Those that are not in the file, by its filter or
-    /// fences, are none any more.
+    /// Adds an ask for each candidate: in which block of the file it may be. Drops the candidates
+    /// that the file's filter or fences rule out.
     fn add_asks(&mut self, index: usize, file: &SstLookup) {
         let mut near = 0;
         self.candidates.retain(|&(at, line)| {
@@ -192,12 +194,12 @@ impl<'a> Search<'a> {
             };
             asks.iter().try_for_each(|ask| self.look(block, content, ask, visit))
         })?;
-        // What no block had goes on with later files.
+        // Keys that no block had go on with later files.
         self.open.sort_unstable();
         Ok(())
     }
 
-    /// The blocks of sorted asks. Keys of one block read it once.
+    /// The blocks of sorted asks, each once.
     fn blocks(&mut self, asks: &[Ask]) -> Result<Vec<Block<'a>>> {
         let mut blocks: Vec<Block<'a>> = room_for(asks.len())?;
         let mut before = None;

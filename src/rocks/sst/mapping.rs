@@ -1,10 +1,10 @@
 //! Mapping: a file in memory, read-only, which is touched only where the page cache has it.
 //!
-//! A page that has to come from the disk would make the reader wait, and end the process where the
-//! disk fails. So [`Mapping::has`] asks the system first. Pages that were touched count as the
-//! process's memory, though they are the page cache's. All mappings of the process together have a
-//! part of the machine's memory at most: beyond that they let go of their pages, which stay in the
-//! page cache.
+//! Touching a page that has to come from the disk makes the reader wait, and ends the process if
+//! the disk fails. So [`Mapping::has`] asks the system first. Pages that were touched count as the
+//! process's memory, though they are the page cache's. Once those of all mappings of the process
+//! are more than a quarter of the machine's memory, the mappings let go of their pages. These stay
+//! in the page cache.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -18,9 +18,9 @@ use crate::locks::Mutex;
 /// What the system maps at one touch: the pages around the touched one, as far as the page cache
 /// has them.
 const WINDOW: usize = 64 << 10;
-/// The part of the machine's memory that all mappings may have.
+/// All mappings together may have one part in this many of the machine's memory.
 const MEMORY_PART: usize = 4;
-/// So many pages are asked for at a time. Most blocks are on one or two.
+/// The system is asked for so many pages at a time. Most blocks are on one or two.
 const PAGES: usize = 8;
 
 /// All mappings of the process.
@@ -38,21 +38,22 @@ pub(in crate::rocks) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps a file of `len` bytes. None where its pages cannot be asked for, where the process's
-    /// address space is limited and others need it, or where the system maps no file.
+    /// Maps a file of `len` bytes. None where the system does not tell which pages it has, where
+    /// the process's address space is limited, since others need it, or where the file cannot be
+    /// mapped.
     pub(super) fn new(file: &File, len: u64) -> Option<Arc<Mapping>> {
         let bytes = usize::try_from(len).ok().filter(|bytes| *bytes > 0)?;
         if !can_ask(file, len) {
             return None;
         }
-        // SAFETY: the bytes of a mapped file change under the references that are handed out if
-        // somebody writes to it, and reading beyond its end raises SIGBUS if somebody cuts it off.
+        // SAFETY: if somebody writes to the file, its bytes change under the references that are
+        // handed out. If somebody cuts it off, reading beyond its end raises SIGBUS.
         // Neither damo nor RocksDB writes to an SST file that is listed: another one replaces it,
         // and a deleted one lives as long as it is mapped. That nobody else writes to the files of
         // a storage is a promise of its owner. Nothing that is read is trusted: each block has a
         // checksum, and its entries are read with bounds.
         let map = unsafe { MmapOptions::new().len(bytes).map(file) }.ok()?;
-        // A page that is not there after all comes alone.
+        // If a page is not in the page cache after all, the system reads it alone.
         let _ = map.advise(Advice::Random);
         let windows = (0..bytes.div_ceil(WINDOW * 64)).map(|_| AtomicU64::new(0)).collect();
         let mapping = Arc::new(Mapping { map, windows, touched: AtomicUsize::new(0) });
@@ -91,8 +92,9 @@ impl Mapping {
         false
     }
 
-    /// The bytes from `at` on. They lie in the file as it was mapped. Reading them brings in what
-    /// the page cache does not have: call it where [`Mapping::has`] says that it has them.
+    /// The bytes from `at` on; None beyond the file's end when it was mapped. Reading them brings
+    /// in what the page cache does not have. So call this where [`Mapping::has`] says that it has
+    /// them.
     #[inline]
     pub(in crate::rocks) fn bytes(&self, at: u64, len: usize) -> Option<&[u8]> {
         let at = usize::try_from(at).ok()?;
@@ -111,7 +113,8 @@ impl Mapping {
 
     /// Lets go of all pages. The page cache keeps them.
     fn forget(&self) {
-        // Before the pages go: what another thread touches meanwhile counts, also if it goes.
+        // This comes before the pages go. So what another thread touches meanwhile counts, even if
+        // it goes, too.
         let cleared: u32 =
             self.windows.iter().map(|bits| bits.swap(0, Ordering::Relaxed).count_ones()).sum();
         self.touched.fetch_sub(cleared as usize, Ordering::Relaxed);
@@ -129,7 +132,7 @@ impl Drop for Mapping {
     }
 }
 
-/// Has all mappings of the process let go of their pages if these are more than a part of the
+/// Has all mappings of the process let go of their pages if these are more than a quarter of the
 /// machine's memory.
 pub(in crate::rocks) fn bound_mapped() {
     static MOST: OnceLock<usize> = OnceLock::new();
@@ -141,13 +144,14 @@ pub(in crate::rocks) fn bound_mapped() {
 
 /// Has all mappings of the process let go of their pages.
 pub(in crate::rocks) fn forget_all() {
-    // Out of the lock: the last owner of a mapping may be this thread by then.
+    // Without the lock, since this thread may be the last to drop a mapping.
     let all: Vec<_> = ALL.lock().iter().filter_map(Weak::upgrade).collect();
     all.iter().for_each(|mapping| mapping.forget());
 }
 
-/// Whether the system tells which of a file's pages it has, and the file still has `len` bytes.
-/// Linux tells it to a file's owner; to others it says that it has all.
+/// Whether a file may be mapped: the address space is not limited, the system tells which of the
+/// file's pages it has, and the file still has `len` bytes. Linux tells it to the file's owner; to
+/// others it says that it has all.
 #[cfg(target_os = "linux")]
 fn can_ask(file: &File, len: u64) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -165,7 +169,8 @@ fn can_ask(_file: &File, _len: u64) -> bool {
     false
 }
 
-/// Asked once: each time the C library would be called, with descriptors filled (ffi/descriptors).
+/// Asked once: each time would be a call of the C library with filled descriptors
+/// (ffi/descriptors).
 fn page_size() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();
     *SIZE.get_or_init(rustix::param::page_size)
