@@ -5,7 +5,7 @@
 //! These are made when they are first needed; a storage that may have one reader has none.
 //!
 //! While reads are quick, as from the page cache, or where a thread may have many reads in flight,
-//! only as many threads read as the storage's option `threads` says. Few keys are then read on the
+//! only four threads read for each of the storage's option `threads`. Few keys are then read on the
 //! calling thread: waking another takes longer.
 
 use std::collections::VecDeque;

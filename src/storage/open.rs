@@ -44,6 +44,10 @@ const FORMAT_VERSION: &[u8] = b"damo 3";
 /// one.
 const EARLIER_VERSION: &[u8] = b"damo 2";
 
+/// How many threads read what needs few readers, for each of the storage's `threads`. While merges
+/// and the writer use the processor, too, one reader for each core would get half of it.
+const READERS_A_THREAD: usize = 4;
+
 impl Storage {
     /// Opens `dir`, creating it and its parents when they do not exist.
     ///
@@ -168,7 +172,7 @@ fn make_engine(
         pool: Pool::new(options.threads)?,
         readers: Readers::new(
             options.readers,
-            options.threads,
+            options.threads.saturating_mul(READERS_A_THREAD),
             BlockReader::new(options.mapped_reads, options.io_uring),
         ),
         writer: Signal::default(),
