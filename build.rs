@@ -27,14 +27,22 @@ const OPENING: [&str; 23] = [
     "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode",
 ];
 
-/// The functions that src/ffi/start_thread.cc and src/ffi/memory_maps.rs replace, also in programs
-/// that link the crate.
-const REPLACED: [&str; 4] = [
+/// The functions that src/ffi/start_thread.cc, src/ffi/page_cache.cc and src/ffi/memory_maps.rs
+/// replace, also in programs that link the crate.
+const REPLACED: [&str; 5] = [
     "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE",
     "_ZNSt6thread4joinEv",
     "_ZN7rocksdb13CompactionJob3RunEv",
+    concat!(
+        "_ZN7rocksdb13SstFileWriterC1ERKNS_10EnvOptionsERKNS_7OptionsEPKNS_10ComparatorEPNS_",
+        "18ColumnFamilyHandleEbNS_3Env10IOPriorityE",
+    ),
     "mmap",
 ];
+
+/// What is linked so.
+const LINKED: [&str; 4] =
+    ["cdylib-link-arg", "link-arg-bins", "link-arg-tests", "link-arg-benches"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -56,14 +64,11 @@ fn main() {
                 for function in OPENING {
                     println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap={function}");
                 }
-                println!("cargo::rerun-if-changed=src/ffi/start_thread.cc");
-                cc::Build::new()
-                    .cpp(true)
-                    .std("c++17")
-                    .file("src/ffi/start_thread.cc")
-                    .compile("damo_start_thread");
+                let sources = ["src/ffi/start_thread.cc", "src/ffi/page_cache.cc"];
+                sources.iter().for_each(|file| println!("cargo::rerun-if-changed={file}"));
+                cc::Build::new().cpp(true).std("c++17").files(sources).compile("damo_replaced");
                 for function in REPLACED {
-                    for linked in ["cdylib-link-arg", "link-arg-bins", "link-arg-tests"] {
+                    for linked in LINKED {
                         println!("cargo::rustc-{linked}=-Wl,--wrap={function}");
                     }
                 }

@@ -12,13 +12,16 @@ function(damo_add_static library include_dir)
   else()
     # A program in C needs it, too.
     list(APPEND libraries stdc++)
-    # Calls that are tried again when the system is short of something, and merges that do without
-    # threads: src/ffi/memory_maps.rs and start_thread.cc.
+    # Calls that are tried again when the system is short of something, merges that do without
+    # threads, and files that stay in the page cache: src/ffi/memory_maps.rs, start_thread.cc and
+    # page_cache.cc.
     set(replaced
       mmap
       _ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE
       _ZNSt6thread4joinEv
-      _ZN7rocksdb13CompactionJob3RunEv)
+      _ZN7rocksdb13CompactionJob3RunEv
+      "_ZN7rocksdb13SstFileWriterC1ERKNS_10EnvOptionsERKNS_7OptionsEPKNS_10ComparatorEPNS_\
+18ColumnFamilyHandleEbNS_3Env10IOPriorityE")
     list(TRANSFORM replaced PREPEND LINKER:--wrap= OUTPUT_VARIABLE options)
   endif()
   add_library(damo::static STATIC IMPORTED GLOBAL)

@@ -68,6 +68,40 @@ fn a_warm_table_is_read_from_mapped_files() {
     assert!(mapped > others, "{mapped} mapped, {others} by calls");
 }
 
+/// How much of a file the page cache has, of 1.
+#[cfg(target_os = "linux")]
+fn cached_part(path: &Path) -> f64 {
+    let file = std::fs::File::open(path).unwrap();
+    // SAFETY: nobody writes to an SST file that is listed.
+    let map = unsafe { memmap2::Mmap::map(&file).unwrap() };
+    let mut pages = vec![0_u8; map.len().div_ceil(rustix::param::page_size())];
+    // SAFETY: the range is the mapping's, and there is room for a byte for each of its pages.
+    let asked =
+        unsafe { libc::mincore(map.as_ptr().cast_mut().cast(), map.len(), pages.as_mut_ptr()) };
+    assert_eq!(asked, 0);
+    pages.iter().filter(|page| *page & 1 == 1).count() as f64 / pages.len() as f64
+}
+
+/// RocksDB, left to itself, drops there what it has written.
+#[test]
+#[cfg(target_os = "linux")]
+fn rows_that_were_just_written_are_in_the_page_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(dir.path(), 0, &params(&[])).unwrap();
+    let embedding = sgd(&storage, 64, 1.0, &[]);
+    let keys: Vec<i64> = (0..32_000).collect();
+    embedding.insert(&keys, &vec![1.0; keys.len() * 64]).unwrap();
+    storage.flush().unwrap();
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "sst")).collect();
+    let bytes: u64 = files.iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!(bytes > 8_000_000, "{bytes} bytes in {files:?}");
+    for path in files {
+        let part = cached_part(&path);
+        assert!(part > 0.9, "{part} of {}", path.display());
+    }
+}
+
 /// Has the system refuse io_uring to this process, as containers do.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn refuse_io_uring(errno: i32) {
