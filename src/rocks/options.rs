@@ -81,9 +81,10 @@ impl Metadata {
 }
 
 /// The bytes of RocksDB's cache while it is asked for no rows: a part of what it may have, and no
-/// more than merges and documents need.
+/// more than merges and documents need. A merge goes through the indexes of its files in pieces of
+/// 4 KiB, once.
 pub(super) fn small_cache_bytes(most: usize) -> usize {
-    (most / 4).min(8 << 20)
+    (most / 32).max((most / 4).min(1 << 20)).min(8 << 20)
 }
 
 /// Fences, filters and RocksDB's cache take at most `cache_bytes` divided by this. Fences and
