@@ -60,6 +60,8 @@ pub(crate) struct GroupCache {
     row_len: usize,
     shards: Vec<Cell>,
     counts: Arc<GroupCounts>,
+    /// Counts up; the shard that next gives memory back.
+    giving: AtomicUsize,
 }
 
 /// A shard on cache lines of its own, so that threads in neighbouring shards do not slow each other
@@ -97,7 +99,7 @@ impl GroupCache {
             let shard = Shard::new(Arc::clone(&resident), Arc::clone(budget));
             Cell { resident, shard: RwLock::new(shard) }
         }));
-        Ok(GroupCache { row_len, shards, counts })
+        Ok(GroupCache { row_len, shards, counts, giving: AtomicUsize::new(0) })
     }
 
     pub(crate) fn row_len(&self) -> usize {
@@ -184,16 +186,12 @@ impl GroupCache {
     pub(crate) fn give_back(&self, wanted: usize) -> usize {
         let before = self.bytes();
         let mut given = 0;
-        let mut progress = true;
-        while given < wanted && progress {
-            progress = false;
-            for shard in 0..self.shards.len() {
-                if given >= wanted {
-                    break;
-                }
-                progress |= self.lock(shard).give_back();
-                given = before.saturating_sub(self.bytes());
-            }
+        let mut in_vain = 0;
+        while given < wanted && in_vain < self.shards.len() {
+            // One after the other, so that no shard is left with less than the others.
+            let shard = self.giving.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+            in_vain = if self.lock(shard).give_back() { 0 } else { in_vain + 1 };
+            given = before.saturating_sub(self.bytes());
         }
         given
     }

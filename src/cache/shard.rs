@@ -34,6 +34,8 @@ pub(crate) enum Full {
 const CLOCK_STEPS: usize = 1024;
 /// How many keys ahead of its use a row is fetched; a line of the index twice as many.
 const AHEAD: usize = 16;
+/// The most lines of a row that are fetched before it is written.
+const MOST_LINES: usize = 4;
 
 pub(crate) struct Shard {
     resident: Arc<Resident>,
@@ -139,6 +141,12 @@ impl Shard {
         found
     }
 
+    /// Fetches the line of the index that a search for a key begins with.
+    #[inline(always)]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        self.index().prefetch(hash);
+    }
+
     /// Fetches a row's header and its first `lines` cache lines. The row may have moved.
     #[inline(always)]
     pub(crate) fn prefetch_row(&self, place: Place, lines: usize) {
@@ -199,7 +207,7 @@ impl Shard {
             let bytes = self.slab().bytes_of(self.slab().rows_of_next());
             if self.budget.take(bytes, self.group.bytes.load(Ordering::Relaxed)) {
                 self.grow()?;
-            } else if let Some(victim) = self.evict() {
+            } else if let Some(victim) = self.evict(CLOCK_STEPS.min(4 * self.slab().len())) {
                 return Ok(Some(victim));
             } else if self.budget.take_reserve(bytes) {
                 self.grow()?;
@@ -245,11 +253,12 @@ impl Shard {
         Ok(())
     }
 
-    /// Advances the clock to a row that may be evicted and has no uses left, and takes it out.
-    fn evict(&mut self) -> Option<Place> {
-        let len = self.slab().len();
-        for _ in 0..CLOCK_STEPS.min(4 * len) {
+    /// Advances the clock to a row that may be evicted and has no uses left, and takes it out. It
+    /// looks at `steps` rows at most.
+    fn evict(&mut self, steps: usize) -> Option<Place> {
+        for _ in 0..steps {
             self.hand = self.slab().after(self.hand);
+            self.prefetch_victim();
             let place = self.hand;
             let slot = self.slab().slot(place);
             if slot.has(USED) && slot.pass() && self.take_out(place) {
@@ -257,6 +266,18 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// Fetches what the eviction of a row needs that the clock will soon come to. Its floats are
+    /// about to be written.
+    #[inline(always)]
+    fn prefetch_victim(&self) {
+        let later = self.slab().later(self.hand, AHEAD);
+        let Some(slot) = later.and_then(|place| self.slab().get(place)) else { return };
+        if slot.is_cold() && slot.may_be_evicted() {
+            self.index().prefetch(hash(slot.key()));
+            later.iter().for_each(|place| self.slab().prefetch(*place, MOST_LINES));
+        }
     }
 
     /// Evicts a row if that is possible now; the caller gets its place.
@@ -299,39 +320,21 @@ impl Shard {
     /// Frees the last chunk; its hot rows move to the places of cold rows. False when that is not
     /// possible now.
     pub(super) fn give_back(&mut self) -> bool {
-        if self.slab().len() == 0 {
+        if !self.can_give_back() {
             return false;
         }
         let start = self.slab().start_of_last();
         let Ok(shrunk) = self.slab().shrunk() else { return false };
         self.free.retain(|place| *place < start);
-        let mut possible = true;
+        // First those that have to stay in memory.
         for place in self.slab().last_chunk() {
-            let slot = self.slab().slot(place);
-            if !slot.has(USED) {
-                continue;
-            }
-            if slot.is_pinned() {
-                possible = false;
-                continue;
-            }
-            let key = slot.key();
-            // The clock may pick a place in this very chunk. That row is then evicted, and there is
-            // no target.
-            let target = if slot.is_cold() && slot.may_be_evicted() {
-                None
-            } else {
-                self.target_below(start)
-            };
-            if !self.slot(place).has(USED) {
-                self.free.extend(target);
-            } else if let Some(target) = target {
-                self.move_row(key, place, target);
-            } else if !self.take_out(place) {
-                possible = false;
+            if !self.slot(place).may_be_evicted() {
+                self.vacate(place, start);
             }
         }
-        if !possible {
+        self.slab().last_chunk().for_each(|place| self.vacate(place, start));
+        let mut places = self.slab().last_chunk();
+        if places.any(|place| self.slot(place).has(USED)) {
             let slab = self.slab();
             let unused = slab.last_chunk().filter(|place| !slab.slot(*place).has(USED));
             let unused: Vec<Place> = unused.collect();
@@ -346,6 +349,43 @@ impl Shard {
         self.budget.give_back(bytes);
         self.group.bytes.fetch_sub(bytes, Ordering::Relaxed);
         true
+    }
+
+    /// Whether the rows of the last chunk that cannot be evicted now have enough places below it.
+    /// Otherwise many rows would move, and the chunk would stay.
+    fn can_give_back(&self) -> bool {
+        let slab = self.slab();
+        if slab.len() == 0 {
+            return false;
+        }
+        let (mut kept, start) = (0, slab.start_of_last());
+        for slot in slab.last_chunk().map(|place| slab.slot(place)).filter(|slot| slot.has(USED)) {
+            if slot.is_pinned() {
+                return false;
+            }
+            kept += usize::from(!slot.may_be_evicted());
+        }
+        let mut below = slab.places().take_while(|(place, _)| *place < start);
+        kept == 0 || below.by_ref().filter(|(_, slot)| slot.is_room()).nth(kept - 1).is_some()
+    }
+
+    /// Empties a place if that is possible now: moves its row to a place below `end`, or evicts it.
+    fn vacate(&mut self, place: Place, end: Place) {
+        let slot = self.slot(place);
+        if !slot.has(USED) || slot.is_pinned() {
+            return;
+        }
+        let (key, is_needed) = (slot.key(), !slot.is_cold() || !slot.may_be_evicted());
+        // The clock may pick a place in this very chunk. That row is then evicted, and there is no
+        // target.
+        let target = is_needed.then(|| self.target_below(end)).flatten();
+        if !self.slot(place).has(USED) {
+            self.free.extend(target);
+        } else if let Some(target) = target {
+            self.move_row(key, place, target);
+        } else {
+            self.take_out(place);
+        }
     }
 
     /// Moves a row. It is held in both places until only the new one has it: otherwise another
@@ -363,8 +403,15 @@ impl Shard {
         if let Some(free) = self.free.pop() {
             return Some(free);
         }
-        let victim = self.evict()?;
-        (victim < end).then_some(victim)
+        // As far as the clock goes until every row has lost its uses. What it evicts in the chunk
+        // above is of no use, and no loss.
+        for _ in 0..self.slab().rows_of_last() {
+            let victim = self.evict(4 * self.slab().len())?;
+            if victim < end {
+                return Some(victim);
+            }
+        }
+        None
     }
 
     /// Appends the keys and places of all dirty rows, or of those that nobody has used lately.

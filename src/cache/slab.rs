@@ -100,6 +100,13 @@ impl Slab {
         }
     }
 
+    /// The place some rows after `place`, in the same chunk.
+    #[inline(always)]
+    pub(super) fn later(&self, place: Place, rows: usize) -> Option<Place> {
+        let (chunk, row) = self.split(place);
+        (row + rows < self.rows_of(chunk)).then(|| Place(place.0 + rows as u32))
+    }
+
     /// Slots, used or not.
     pub(super) fn len(&self) -> usize {
         self.len

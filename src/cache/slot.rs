@@ -155,6 +155,11 @@ impl Slot {
         self.flags.load(RELAXED) & (KEPT | USED) == USED && !self.is_pinned()
     }
 
+    /// Whether another row may take the place.
+    pub(super) fn is_room(&self) -> bool {
+        !self.has(USED) || self.may_be_evicted()
+    }
+
     #[inline(always)]
     pub(crate) fn is_pinned(&self) -> bool {
         self.updates.load(RELAXED) & PINS != 0

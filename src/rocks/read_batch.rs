@@ -9,6 +9,10 @@ use super::lookup_files::LookupFiles;
 use super::row::{self, Found, RowHeader};
 use crate::error::Result;
 use crate::memory::{filled, room_for};
+use crate::prefetch::prefetch_floats;
+
+/// The most lines of a row that are fetched at once.
+const MOST_LINES: usize = 4;
 
 /// What was read for consecutive keys.
 pub(super) struct ReadRows {
@@ -77,6 +81,13 @@ impl ReadBatch {
         let Found::Row(header) = self.found(index) else { return None };
         let (part, row) = (&self.parts[index / self.part_len], index % self.part_len);
         Some((header, &part.floats[row * self.row_len..(row + 1) * self.row_len]))
+    }
+
+    /// Fetches the row of the `index`th key, or its first lines.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, index: usize) {
+        let (part, row) = (&self.parts[index / self.part_len], index % self.part_len);
+        prefetch_floats(&part.floats[row * self.row_len..(row + 1) * self.row_len], MOST_LINES);
     }
 
     /// What was found under the `index`th key.

@@ -18,6 +18,7 @@ const ROW_LEN: usize = 3;
 const KEYS: i64 = 1000;
 /// Chunks of 4, 8 and then 16 rows of 44 bytes.
 const CHUNKS: (usize, usize) = (200, 720);
+const CHUNK_ROWS: usize = 16;
 /// About 130 rows and their index: few enough that the clock passes every row four times before it
 /// gives up.
 const BUDGET: usize = 7 << 10;
@@ -263,4 +264,32 @@ fn a_row_that_was_used_outlives_rows_that_were_not() {
         assert!(checked.rows.contains_key(&0), "evicted by key {key}");
     }
     assert!(checked.evictions > 1500);
+}
+
+/// Rows would move and be evicted in vain.
+#[test]
+fn a_chunk_whose_rows_have_no_place_elsewhere_stays_as_it_is() {
+    let mut checked = Checked::new();
+    for key in 0..KEYS {
+        if !checked.insert(key, Full::Refuse) {
+            break;
+        }
+        checked.use_row(key, 2);
+    }
+    let write = |checked: &mut Checked, key| {
+        checked.use_row(key, 8);
+        checked.use_row(key, 10);
+    };
+    let start = checked.shard.slab().start_of_last();
+    let mut below: Vec<i64> = checked.rows.keys().copied().collect();
+    below.retain(|key| checked.place(*key) < start);
+    let (first, others) = below[..CHUNK_ROWS].split_at(3);
+    first.iter().for_each(|key| write(&mut checked, *key));
+    assert!(!checked.give_back(), "3 places for {CHUNK_ROWS} dirty rows");
+    checked.check();
+    assert_eq!(checked.evictions, 0);
+    others.iter().for_each(|key| write(&mut checked, *key));
+    assert!(checked.give_back(), "each dirty row of the last chunk has a place");
+    checked.check();
+    assert_eq!(checked.evictions, CHUNK_ROWS as u64);
 }

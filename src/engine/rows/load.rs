@@ -54,6 +54,9 @@ struct Task<'a> {
     created: u64,
 }
 
+/// How many keys ahead of its use memory is fetched.
+const AHEAD: usize = 8;
+
 /// What is the same for all shards.
 #[derive(Clone, Copy)]
 struct Terms<'a> {
@@ -184,6 +187,9 @@ impl OpenGroup {
         let mut shard = self.cache.lock(task.shard);
         let mut todo = std::mem::take(&mut task.todo);
         todo.retain(|&index| {
+            if let Some(later) = task.keys.get(index as usize + AHEAD) {
+                shard.prefetch_entry(hash(*later));
+            }
             let key = task.keys[index as usize];
             let place = shard.find(hash(key), key);
             if let Some(place) = place {
@@ -276,6 +282,11 @@ impl OpenGroup {
         let mut shard = self.cache.lock(task.shard);
         let todo = std::mem::take(&mut task.todo);
         for (done, &index) in todo.iter().enumerate() {
+            if let (Some(later), Some(batch)) = (todo.get(done + AHEAD), batch) {
+                shard.prefetch_entry(hash(task.keys[*later as usize]));
+                let position = task.positions[*later as usize] as usize;
+                batch.prefetch(indexes[position] as usize);
+            }
             let key = task.keys[index as usize];
             let position = task.positions[index as usize] as usize;
             let row = batch.and_then(|batch| batch.row(indexes[position] as usize));
