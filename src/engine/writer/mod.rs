@@ -143,9 +143,12 @@ impl Engine {
         let (_, dirty) = self.dirty();
         let held =
             (dirty + self.writer.writing_bytes.load(Ordering::Relaxed)) as f64 / total as f64;
-        // No pause up to 5/8 of the cache (the writer begins at one half). At 3/4 the call is as
-        // fast as the writer; when all is held, a third of that.
-        let pressure = ((held - 0.625) * 8.0).max(0.0);
+        if held > 0.5 {
+            self.writer.wake();
+        }
+        // No pause up to 3/4 of the cache (the writer begins at one half). At 7/8 the call is as
+        // fast as the writer; when all is held, half of that.
+        let pressure = ((held - 0.75) * 8.0).max(0.0);
         let pause =
             Duration::from_nanos((pressure * cost as f64 * rows as f64) as u64).min(LONGEST_PAUSE);
         if pause >= SHORTEST_PAUSE {

@@ -154,6 +154,11 @@ impl Signal {
         }
     }
 
+    /// Has the writer look for work now, and not only after a while.
+    pub(super) fn wake(&self) {
+        self.wake.notify_all();
+    }
+
     /// Notes that many rows were taken from memory at once. The cache grows from here.
     pub(in crate::engine) fn memory_fell(&self, used: usize) {
         self.used_then.fetch_min(used, Ordering::Relaxed);
