@@ -37,7 +37,7 @@ pub(crate) use resident::Resident;
 pub(crate) use row::Row;
 pub(crate) use shard::{Full, Shard};
 pub(crate) use slab::Hold;
-pub(crate) use slot::{ABSENT, MAX_PINS, MAX_UPDATES, Version};
+pub(crate) use slot::{ABSENT, MAX_PINS, MAX_UPDATES, MAX_USES, Version};
 
 use crate::error::Result;
 use crate::locks::{RwLock, RwLockReadGuard, RwLockWriteGuard};

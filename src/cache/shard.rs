@@ -17,7 +17,7 @@ use super::place::Place;
 use super::resident::Resident;
 use super::row::Row;
 use super::slab::Slab;
-use super::slot::{ABSENT, DIRTY, Slot, USED, WRITING};
+use super::slot::{ABSENT, DIRTY, MAX_USES, Slot, USED, WRITING};
 use crate::error::{Error, Result};
 use crate::prefetch::prefetch;
 
@@ -414,12 +414,21 @@ impl Shard {
         None
     }
 
-    /// Appends the keys and places of all dirty rows, or of those that nobody has used lately.
+    /// Appends the keys and places of dirty rows with at most so many uses.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(crate) fn dirty_keys(&self, only_cold: bool, keys: &mut Vec<(i64, Place)>) -> Result<()> {
-        self.list(|slot| slot.has(DIRTY) && (slot.is_cold() || !only_cold), keys)
+    pub(crate) fn dirty_keys(&self, uses: u8, keys: &mut Vec<(i64, Place)>) -> Result<()> {
+        self.list(|slot| slot.has(DIRTY) && slot.uses() <= uses, keys)
+    }
+
+    /// How many dirty rows have each number of uses.
+    pub(crate) fn dirty_by_uses(&self) -> [usize; MAX_USES as usize + 1] {
+        let mut counts = [0; MAX_USES as usize + 1];
+        for (_, slot) in self.slab().places().filter(|(_, slot)| slot.has(DIRTY)) {
+            counts[slot.uses().min(MAX_USES) as usize] += 1;
+        }
+        counts
     }
 
     /// Appends the keys and places of rows, which others may be changing.

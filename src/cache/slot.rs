@@ -45,7 +45,7 @@ const HELD: u16 = 1;
 const CHANGING: u16 = 2;
 
 /// The clock passes a row over at most this often before it evicts it.
-const MAX_USES: u8 = 3;
+pub(crate) const MAX_USES: u8 = 3;
 
 /// How often a thread that waits for a latch looks again at once, and up to which look it lets
 /// others run in between. After that it sleeps: the holder may have lost its processor.
@@ -197,8 +197,12 @@ impl Slot {
         debug_assert!(before & PINS != 0, "a pin");
     }
 
+    pub(super) fn uses(&self) -> u8 {
+        self.uses.load(RELAXED)
+    }
+
     pub(super) fn is_cold(&self) -> bool {
-        self.uses.load(RELAXED) == 0
+        self.uses() == 0
     }
 
     /// Takes the latch if nobody has it.

@@ -182,7 +182,7 @@ impl Checked {
             rows.iter().filter(|(_, row)| row.flags & DIRTY != 0).map(|(key, _)| *key).collect();
         assert_eq!(shard.counts.dirty.load(Ordering::Relaxed), dirty.len());
         let mut listed = Vec::new();
-        shard.dirty_keys(false, &mut listed).unwrap();
+        shard.dirty_keys(MAX_USES, &mut listed).unwrap();
         dirty.sort_unstable();
         let keys = |listed: &mut Vec<(i64, Place)>| {
             assert!(listed.iter().all(|(key, place)| *place == self.place(*key)));
@@ -190,9 +190,11 @@ impl Checked {
             listed.drain(..).map(|(key, _)| key).collect::<Vec<_>>()
         };
         assert_eq!(keys(&mut listed), dirty);
-        shard.dirty_keys(true, &mut listed).unwrap();
+        let counts = shard.dirty_by_uses();
+        assert_eq!(counts.iter().sum::<usize>(), dirty.len());
+        shard.dirty_keys(0, &mut listed).unwrap();
         dirty.retain(|key| shard.slot(self.place(*key)).is_cold());
-        assert_eq!(keys(&mut listed), dirty);
+        assert_eq!((keys(&mut listed), counts[0]), (dirty.clone(), dirty.len()));
         let bytes = shard.slab().bytes_of(shard.slab().len()) + shard.index().bytes();
         assert_eq!(
             (shard.budget.used(), shard.group.bytes.load(Ordering::Relaxed)),

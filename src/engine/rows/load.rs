@@ -54,6 +54,14 @@ struct Task<'a> {
     created: u64,
 }
 
+impl Task<'_> {
+    /// Fetches what a later key needs: its line of the index, and its row in what was read.
+    fn prefetch(&self, shard: &Shard, later: usize, (batch, indexes): (&ReadBatch, &[u32])) {
+        shard.prefetch_entry(hash(self.keys[later]));
+        batch.prefetch(indexes[self.positions[later] as usize] as usize);
+    }
+}
+
 /// How many keys ahead of its use memory is fetched.
 const AHEAD: usize = 8;
 
@@ -283,13 +291,12 @@ impl OpenGroup {
         let todo = std::mem::take(&mut task.todo);
         for (done, &index) in todo.iter().enumerate() {
             if let (Some(later), Some(batch)) = (todo.get(done + AHEAD), batch) {
-                shard.prefetch_entry(hash(task.keys[*later as usize]));
-                let position = task.positions[*later as usize] as usize;
-                batch.prefetch(indexes[position] as usize);
+                task.prefetch(&shard, *later as usize, (batch, indexes));
             }
             let key = task.keys[index as usize];
             let position = task.positions[index as usize] as usize;
-            let row = batch.and_then(|batch| batch.row(indexes[position] as usize));
+            let read = batch.map(|batch| (batch, indexes[position] as usize));
+            let row = read.and_then(|(batch, index)| batch.row(index));
             let is_row = row.is_some_and(|(header, _)| header.update_time >= terms.moment.cutoff);
             let mut place = None;
             if terms.is_complete {
@@ -313,23 +320,7 @@ impl OpenGroup {
                 task.todo = rest_of(todo, done);
                 return Ok(());
             };
-            match row {
-                Some((header, floats)) => {
-                    let mut row = shard.hold(place);
-                    row.set_updates(header.update_num);
-                    row.stamp(header.update_time, header.seqno);
-                    row.floats_mut().copy_from_slice(floats);
-                    row.set_absent(false);
-                }
-                None => {
-                    // Replay must not make a call on a row that a later call has deleted.
-                    let found = batch
-                        .map_or(Found::Nothing, |batch| batch.found(indexes[position] as usize));
-                    if let Found::Deleted { time, seqno } = found {
-                        shard.hold(place).stamp(time, seqno);
-                    }
-                }
-            }
+            read.inspect(|read| fill(&shard, place, *read));
             self.settle(&mut shard, place, index as usize, task, terms);
         }
         Ok(())
@@ -356,6 +347,20 @@ impl OpenGroup {
     /// Whether a row with the sequence number `seen` has seen the call already.
     pub(super) fn has_seen(source: Origin, seen: Seqno) -> bool {
         matches!(source, Origin::Replay { seqno, .. } if seen >= seqno)
+    }
+}
+
+/// Puts the row that was read under the `index`th key into its new place.
+fn fill(shard: &Shard, place: Place, (batch, index): (&ReadBatch, usize)) {
+    if let Some((header, floats)) = batch.row(index) {
+        let mut row = shard.hold(place);
+        row.set_updates(header.update_num);
+        row.stamp(header.update_time, header.seqno);
+        row.floats_mut().copy_from_slice(floats);
+        row.set_absent(false);
+    } else if let Found::Deleted { time, seqno } = batch.found(index) {
+        // Replay must not make a call on a row that a later call has deleted.
+        shard.hold(place).stamp(time, seqno);
     }
 }
 

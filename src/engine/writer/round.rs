@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::row_file::RowFile;
 use super::shares::{Share, Shares};
 use super::signal::Scope;
+use crate::cache::MAX_USES;
 use crate::engine::Engine;
 use crate::engine::clients::{self, Unsaved};
 use crate::engine::counters::add_time;
@@ -25,6 +26,8 @@ use crate::threads;
 /// The writer waits when more files than this are unmerged: each makes misses slower. It is twice
 /// the number of runs from which RocksDB merges in any case (rocks/options.rs).
 const MAX_UNMERGED_FILES: u64 = 80;
+/// One part in this many of the changed rows, written, makes enough room.
+const ENOUGH_PART: usize = 4;
 /// How long the number of unmerged files may stay the same before the writer goes on.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 /// The most threads of a round.
@@ -116,12 +119,12 @@ impl<'a> Round<'a> {
     /// # Errors
     /// As [`Round::run`].
     pub(crate) fn write_rows(&self) -> Result<()> {
-        let only_cold = self.scope == Scope::Cold && self.cold_rows_are_many();
+        let uses = if self.scope == Scope::Cold { self.fewest_uses() } else { MAX_USES };
         let mut threads = self.threads;
         while threads > 1 && check_headroom(threads).is_err() {
             threads /= 2;
         }
-        let shares = Shares::new(self.engine, threads, only_cold)?;
+        let shares = Shares::new(self.engine, threads, uses)?;
         let running = AtomicU32::new(1);
         let failure = Mutex::new(None);
         let work = || {
@@ -129,7 +132,7 @@ impl<'a> Round<'a> {
                 loop {
                     let has_failed = failure.lock().is_some();
                     let Some(shares) = shares.next().filter(|_| !has_failed) else { return Ok(()) };
-                    self.write_file(&shares, only_cold, &running, &failure)?;
+                    self.write_file(&shares, uses, &running, &failure)?;
                 }
             });
             if let Err(error) = outcome {
@@ -158,13 +161,13 @@ impl<'a> Round<'a> {
     fn write_file(
         &self,
         shares: &[Share],
-        only_cold: bool,
+        uses: u8,
         running: &AtomicU32,
         failure: &Mutex<Option<Error>>,
     ) -> Result<()> {
         let (began, threads_then) = (Instant::now(), running.load(Ordering::Relaxed));
         let mut file = RowFile::new(self.engine, self.rocks, self.scope);
-        shares.iter().try_for_each(|share| file.add(share, only_cold))?;
+        shares.iter().try_for_each(|share| file.add(share, uses))?;
         file.end()?;
         {
             let mut failure = failure.lock();
@@ -178,17 +181,22 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Whether writing the rows that nobody uses makes enough room.
-    fn cold_rows_are_many(&self) -> bool {
+    /// Rows with at most so many uses are written: with as few as make enough room. The others stay
+    /// in memory anyway, and most of them will have changed again when they are evicted.
+    fn fewest_uses(&self) -> u8 {
         // A sample decides: one shard a group.
-        let (mut cold, mut dirty) = (Vec::new(), 0);
+        let mut rows = [0; MAX_USES as usize + 1];
         for cache in self.engine.groups().iter().filter_map(|group| group.cache()) {
-            dirty += cache.dirty_in(0);
-            if cache.lock(0).dirty_keys(true, &mut cold).is_err() {
-                return false;
-            }
+            let of_group = cache.read(0).dirty_by_uses();
+            rows.iter_mut().zip(of_group).for_each(|(rows, more)| *rows += more);
         }
-        cold.len() * 4 >= dirty
+        let enough = rows.iter().sum::<usize>().div_ceil(ENOUGH_PART);
+        let mut seen = 0;
+        let with = |rows: &usize| {
+            seen += rows;
+            seen >= enough
+        };
+        rows.iter().position(with).map_or(MAX_USES, |uses| uses as u8)
     }
 
     /// Writes the documents: the steps and clients, the sequence number up to which everything is

@@ -61,11 +61,12 @@ impl<'a> RowFile<'a> {
         }
     }
 
-    /// Adds the rows of a share. Shares are added by ascending group.
+    /// Adds the rows of a share that have at most so many uses. Shares are added by ascending
+    /// group.
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`, `POISONED`, `EXITING`.
-    pub(super) fn add(&mut self, share: &Share, only_cold: bool) -> Result<()> {
+    pub(super) fn add(&mut self, share: &Share, uses: u8) -> Result<()> {
         let cache = &share.cache;
         if share.group.is_poisoned() {
             return Ok(());
@@ -75,7 +76,7 @@ impl<'a> RowFile<'a> {
             if self.scope == Scope::Cut {
                 cache.lock(shard).cut_keys(&mut keys)?;
             } else if cache.dirty_in(shard) > 0 {
-                cache.lock(shard).dirty_keys(only_cold, &mut keys)?;
+                cache.lock(shard).dirty_keys(uses, &mut keys)?;
             }
         }
         if keys.is_empty() {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::cache::GroupCache;
+use crate::cache::{GroupCache, MAX_USES};
 use crate::engine::Engine;
 use crate::engine::group::Group;
 use crate::error::Result;
@@ -41,16 +41,17 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Divides the groups' shards into files for these threads.
+    /// Divides the groups' shards into files for these threads. Rows with at most so many uses are
+    /// written.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(super) fn new(engine: &Engine, threads: usize, only_cold: bool) -> Result<Shares> {
+    pub(super) fn new(engine: &Engine, threads: usize, uses: u8) -> Result<Shares> {
         let mut groups = Vec::new();
         let mut rows = 0.0;
         for group in engine.groups() {
             let Some(cache) = group.cache().filter(|_| !group.is_poisoned()) else { continue };
-            let part = if only_cold { cold_part(&cache)? } else { 1.0 };
+            let part = part_with(&cache, uses);
             let dirty: usize = (0..cache.shard_count()).map(|shard| cache.dirty_in(shard)).sum();
             rows += part * dirty as f64;
             groups.push(Rows { group, cache, part });
@@ -89,12 +90,12 @@ impl Shares {
     }
 }
 
-/// Which part of a group's changed rows nobody uses, by the sample of one shard.
-///
-/// # Errors
-/// `OUT_OF_MEMORY`.
-fn cold_part(cache: &GroupCache) -> Result<f64> {
-    let (dirty, mut cold) = (cache.dirty_in(0), Vec::new());
-    cache.lock(0).dirty_keys(true, &mut cold)?;
-    Ok((cold.len() as f64 / dirty.max(1) as f64).min(1.0))
+/// Which part of a group's changed rows has at most so many uses, by the sample of one shard.
+fn part_with(cache: &GroupCache, uses: u8) -> f64 {
+    if uses >= MAX_USES {
+        return 1.0;
+    }
+    let rows = cache.read(0).dirty_by_uses();
+    let all = rows.iter().sum::<usize>().max(1);
+    rows[..=uses as usize].iter().sum::<usize>() as f64 / all as f64
 }

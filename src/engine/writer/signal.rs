@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Which rows a round writes. Each scope includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
-    /// Rows that nobody uses, so that they can be evicted. If these are few, all that have changed.
+    /// The rows that were used least, so that they can be evicted: a quarter of those that have
+    /// changed, or more.
     Cold,
     /// Every row that has changed, so that any can be evicted.
     Pressed,
