@@ -38,24 +38,24 @@ impl Rocks {
         // RocksDB also reads blocks that lookups do not need, so an error of it is no difference.
         let Ok(asked) = read_rows_of(self, None, group, keys, row_len) else { return Ok(()) };
         let is_wrong = |index: &usize| {
-            let (found, key) = (read.found[*index], key::encode(group, keys[*index]));
+            let (found, key) = (read.found(*index), key::encode(group, keys[*index]));
             let was_dropped =
-                asked.found[*index] == Found::Nothing && self.dropped.has(&key, found);
+                asked.found(*index) == Found::Nothing && self.dropped.has(&key, found);
             !was_dropped && !read.is_same(&asked, *index, row_len)
         };
         let Some(index) = (0..keys.len()).find(is_wrong) else { return Ok(()) };
         // Read again, a wrong list gives the same answer. After a race the answer may differ.
         let again = |from| match read_rows_of(self, from, group, &keys[index..=index], row_len) {
-            Ok(rows) => format!("{:?}", rows.found[0]),
+            Ok(rows) => format!("{:?}", rows.found(0)),
             Err(error) => error.to_string(),
         };
         Err(Error::bug(format!(
             "group {group} key {}: SST files have {:?}, and RocksDB has {:?}{}; read again, the \
              same files have {}, and RocksDB has {}",
             keys[index],
-            read.found[index],
-            asked.found[index],
-            if read.found[index] == asked.found[index] { " with other floats" } else { "" },
+            read.found(index),
+            asked.found(index),
+            if read.found(index) == asked.found(index) { " with other floats" } else { "" },
             again(Some(from)),
             again(None)
         )))

@@ -8,17 +8,22 @@ use super::key;
 use super::lookup_files::LookupFiles;
 use super::row::{self, Found, RowHeader};
 use crate::error::Result;
-use crate::memory::{filled, room_for};
-use crate::prefetch::prefetch_floats;
+use crate::memory::{filled, reserve, room_for};
+use crate::prefetch::{prefetch, prefetch_floats};
 
+/// The number of what was not found.
+const NOTHING: u32 = u32::MAX;
 /// The most lines of a row that are fetched at once.
 const MOST_LINES: usize = 4;
 
 /// What was read for consecutive keys.
 pub(super) struct ReadRows {
-    pub(crate) found: Vec<Found>,
-    /// `row_len` floats a key; zeros where there is no row.
-    pub(crate) floats: Vec<f32>,
+    /// For each key the number of what was found, or `NOTHING`. In training beyond memory many keys
+    /// are new, so these take neither room nor time for floats.
+    numbers: Vec<u32>,
+    found: Vec<Found>,
+    /// `row_len` floats for each that was found; zeros for a tombstone.
+    floats: Vec<f32>,
     /// How many keys RocksDB was asked for.
     asked: usize,
     /// How many blocks were read. Keys that filters rule out need none.
@@ -46,16 +51,40 @@ impl ReadRows {
     pub(super) fn reads(&self) -> usize {
         self.blocks.all() + self.asked
     }
+
+    /// What was found under the `index`th key, and its floats.
+    fn get(&self, index: usize, row_len: usize) -> Option<(Found, &[f32])> {
+        let number = self.numbers[index] as usize;
+        let found = self.found.get(number)?;
+        Some((*found, &self.floats[number * row_len..(number + 1) * row_len]))
+    }
+
+    /// What was found under the `index`th key.
+    pub(super) fn found(&self, index: usize) -> Found {
+        self.found.get(self.numbers[index] as usize).copied().unwrap_or_default()
+    }
+
+    /// Adds what RocksDB or a file has under the `index`th key.
+    fn add(&mut self, index: usize, value: &[u8], row_len: usize) -> Result<()> {
+        let number = self.found.len();
+        reserve(&mut self.found, 1)?;
+        reserve(&mut self.floats, row_len)?;
+        self.floats.resize((number + 1) * row_len, 0.0);
+        let found = row::decode(value, row_len, &mut self.floats[number * row_len..])?;
+        self.found.push(found);
+        self.numbers[index] = number as u32;
+        Ok(())
+    }
 }
 
 #[cfg(feature = "check-index")]
 impl ReadRows {
     /// Whether both have the same under the `index`th key, bit for bit.
     pub(super) fn is_same(&self, other: &ReadRows, index: usize, row_len: usize) -> bool {
-        let floats = index * row_len..(index + 1) * row_len;
-        let (ours, theirs) = (&self.floats[floats.clone()], &other.floats[floats]);
-        let bits = |(ours, theirs): (&f32, &f32)| ours.to_bits() == theirs.to_bits();
-        self.found[index] == other.found[index] && ours.iter().zip(theirs).all(bits)
+        let bits = |floats: &[f32]| floats.iter().map(|float| float.to_bits()).collect::<Vec<_>>();
+        let get =
+            |rows: &ReadRows| rows.get(index, row_len).map(|(found, floats)| (found, bits(floats)));
+        get(self) == get(other)
     }
 }
 
@@ -78,21 +107,26 @@ impl ReadBatch {
 
     /// The row of the `index`th key, if there is one.
     pub(crate) fn row(&self, index: usize) -> Option<(RowHeader, &[f32])> {
-        let Found::Row(header) = self.found(index) else { return None };
-        let (part, row) = (&self.parts[index / self.part_len], index % self.part_len);
-        Some((header, &part.floats[row * self.row_len..(row + 1) * self.row_len]))
+        let part = &self.parts[index / self.part_len];
+        match part.get(index % self.part_len, self.row_len)? {
+            (Found::Row(header), floats) => Some((header, floats)),
+            _ => None,
+        }
     }
 
     /// Fetches the row of the `index`th key, or its first lines.
     #[inline(always)]
     pub(crate) fn prefetch(&self, index: usize) {
-        let (part, row) = (&self.parts[index / self.part_len], index % self.part_len);
-        prefetch_floats(&part.floats[row * self.row_len..(row + 1) * self.row_len], MOST_LINES);
+        let part = &self.parts[index / self.part_len];
+        let number = part.numbers[index % self.part_len] as usize;
+        let Some(found) = part.found.get(number) else { return };
+        prefetch(found);
+        prefetch_floats(&part.floats[number * self.row_len..], MOST_LINES);
     }
 
     /// What was found under the `index`th key.
     pub(crate) fn found(&self, index: usize) -> Found {
-        self.parts[index / self.part_len].found[index % self.part_len]
+        self.parts[index / self.part_len].found(index % self.part_len)
     }
 }
 
@@ -120,17 +154,22 @@ pub(super) fn read_rows_of(
     keys: &[i64],
     row_len: usize,
 ) -> Result<ReadRows> {
-    let mut found = filled(Found::Nothing, keys.len())?;
-    let mut floats = filled(0.0f32, keys.len() * row_len)?;
+    let mut rows = ReadRows {
+        numbers: filled(NOTHING, keys.len())?,
+        // Nothing is written there before a row is found.
+        found: room_for(keys.len())?,
+        floats: room_for(keys.len() * row_len)?,
+        asked: 0,
+        blocks: BlockReads::default(),
+        took: Duration::ZERO,
+    };
     let mut encoded = room_for(keys.len())?;
     encoded.extend(keys.iter().map(|&key| key::encode(group, key)));
-    let mut keep = |index: usize, value: Option<&[u8]>| {
-        if let Some(value) = value {
-            let floats = &mut floats[index * row_len..(index + 1) * row_len];
-            found[index] = row::decode(value, row_len, floats)
-                .map_err(|error| error.within(&format!("group {group} key {}", keys[index])))?;
-        }
-        Ok(())
+    let mut keep = |index: usize, value: Option<&[u8]>| match value {
+        Some(value) => rows
+            .add(index, value, row_len)
+            .map_err(|error| error.within(&format!("group {group} key {}", keys[index]))),
+        None => Ok(()),
     };
     let began = Instant::now();
     let (asked, blocks, took) = match from {
@@ -149,5 +188,5 @@ pub(super) fn read_rows_of(
             (left.len(), rest.reads, rest.took + began.elapsed())
         }
     };
-    Ok(ReadRows { found, floats, asked, blocks, took })
+    Ok(ReadRows { asked, blocks, took, ..rows })
 }

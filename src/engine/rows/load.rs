@@ -249,16 +249,15 @@ impl OpenGroup {
         if count == 0 || terms.is_complete {
             return Ok((None, Vec::new()));
         }
-        let mut wanted: Vec<u32> = room_for(count)?;
-        for task in tasks {
-            wanted.extend(task.todo.iter().map(|&index| task.positions[index as usize]));
-        }
-        wanted.sort_unstable();
+        // Wanted positions are marked first, which puts them in order.
         let mut indexes = filled(0u32, keys.len())?;
+        for task in tasks {
+            task.todo.iter().for_each(|&at| indexes[task.positions[at as usize] as usize] = 1);
+        }
         let mut wanted_keys = room_for(count)?;
-        for (index, &position) in wanted.iter().enumerate() {
-            indexes[position as usize] = index as u32;
-            wanted_keys.push(keys[position as usize]);
+        for (index, key) in indexes.iter_mut().zip(keys).filter(|(index, _)| **index == 1) {
+            *index = wanted_keys.len() as u32;
+            wanted_keys.push(*key);
         }
         let rocks = engine.rocks()?;
         let batch = engine.readers.read(&rocks, self.group.id(), &wanted_keys, self.row_len)?;

@@ -134,9 +134,12 @@ fn what_a_merge_drops_is_not_reported() {
         database.rocks.compact().unwrap();
         // What `check` compares: the files from before the merge, and RocksDB after it.
         let keys: Vec<i64> = (0..300).collect();
-        let found = |from| read_rows_of(&database.rocks, from, GROUP, &keys, ROW_LEN).unwrap();
+        let found = |from| {
+            let rows = read_rows_of(&database.rocks, from, GROUP, &keys, ROW_LEN).unwrap();
+            (0..keys.len()).map(|index| rows.found(index)).collect::<Vec<_>>()
+        };
         let from = ReadFrom { files: &before, reader: &BlockReader::new(true, true) };
-        let (early, late) = (found(Some(from)).found, found(None).found);
+        let (early, late) = (found(Some(from)), found(None));
         let count = |expected: fn(&Found) -> bool| early.iter().filter(|it| expected(it)).count();
         let tombstones = count(|found| matches!(found, Found::Deleted { .. }));
         let dropped = late.iter().zip(&early).filter(|(late, early)| late != early);
