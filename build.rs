@@ -29,12 +29,16 @@ const OPENING: [&str; 23] = [
 
 /// The functions that src/ffi/start_thread.cc, src/ffi/page_cache.cc and src/ffi/memory_maps.rs
 /// replace, also in programs that link the crate.
-const REPLACED: [&str; 5] = [
+const REPLACED: [&str; 6] = [
     "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE",
     "_ZNSt6thread4joinEv",
     "_ZN7rocksdb13CompactionJob3RunEv",
     concat!(
         "_ZN7rocksdb13SstFileWriterC1ERKNS_10EnvOptionsERKNS_7OptionsEPKNS_10ComparatorEPNS_",
+        "18ColumnFamilyHandleEbNS_3Env10IOPriorityE",
+    ),
+    concat!(
+        "_ZN7rocksdb13SstFileWriterC2ERKNS_10EnvOptionsERKNS_7OptionsEPKNS_10ComparatorEPNS_",
         "18ColumnFamilyHandleEbNS_3Env10IOPriorityE",
     ),
     "mmap",
@@ -70,6 +74,9 @@ fn main() {
                 for function in REPLACED {
                     for linked in LINKED {
                         println!("cargo::rustc-{linked}=-Wl,--wrap={function}");
+                        // GNU's linkers go through an archive once. Without this they would leave
+                        // out what only RocksDB calls, which they come to later.
+                        println!("cargo::rustc-{linked}=-Wl,--undefined=__wrap_{function}");
                     }
                 }
             }

@@ -21,6 +21,8 @@ function(damo_add_static library include_dir)
       _ZNSt6thread4joinEv
       _ZN7rocksdb13CompactionJob3RunEv
       "_ZN7rocksdb13SstFileWriterC1ERKNS_10EnvOptionsERKNS_7OptionsEPKNS_10ComparatorEPNS_\
+18ColumnFamilyHandleEbNS_3Env10IOPriorityE"
+      "_ZN7rocksdb13SstFileWriterC2ERKNS_10EnvOptionsERKNS_7OptionsEPKNS_10ComparatorEPNS_\
 18ColumnFamilyHandleEbNS_3Env10IOPriorityE")
     list(TRANSFORM replaced PREPEND LINKER:--wrap= OUTPUT_VARIABLE options)
   endif()

@@ -378,12 +378,10 @@ impl Shard {
         let (key, is_needed) = (slot.key(), !slot.is_cold() || !slot.may_be_evicted());
         // The clock may pick a place in this very chunk. That row is then evicted, and there is no
         // target.
-        let target = is_needed.then(|| self.target_below(end)).flatten();
-        if !self.slot(place).has(USED) {
-            self.free.extend(target);
-        } else if let Some(target) = target {
+        let target = is_needed.then(|| self.target_below(end, place)).flatten();
+        if let Some(target) = target {
             self.move_row(key, place, target);
-        } else {
+        } else if self.slot(place).has(USED) {
             self.take_out(place);
         }
     }
@@ -398,8 +396,9 @@ impl Shard {
         old.header_mut().clear_all();
     }
 
-    /// A place below `end` to which a row can be moved.
-    fn target_below(&mut self, end: Place) -> Option<Place> {
+    /// A place below `end` to which the row at `from` can be moved. None also when that row was
+    /// evicted meanwhile.
+    fn target_below(&mut self, end: Place, from: Place) -> Option<Place> {
         if let Some(free) = self.free.pop() {
             return Some(free);
         }
@@ -409,6 +408,9 @@ impl Shard {
             let victim = self.evict(4 * self.slab().len())?;
             if victim < end {
                 return Some(victim);
+            }
+            if victim == from {
+                return None;
             }
         }
         None

@@ -71,6 +71,11 @@ impl ReadRows {
         reserve(&mut self.floats, row_len)?;
         self.floats.resize((number + 1) * row_len, 0.0);
         let found = row::decode(value, row_len, &mut self.floats[number * row_len..])?;
+        if found == Found::Nothing {
+            // Something that has expired.
+            self.floats.truncate(number * row_len);
+            return Ok(());
+        }
         self.found.push(found);
         self.numbers[index] = number as u32;
         Ok(())

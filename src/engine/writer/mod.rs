@@ -135,20 +135,20 @@ impl Engine {
     /// more of the cache cannot be evicted, the longer it pauses: as long as writing this many rows
     /// takes, or a part or a multiple of that.
     pub(super) fn pace(&self, rows: usize) {
-        let cost = self.writer.nanoseconds_a_row.load(Ordering::Relaxed);
-        if cost == 0 || rows == 0 {
+        if rows == 0 {
             return;
         }
         let total = self.budget.total().max(1);
         let (_, dirty) = self.dirty();
         let held =
             (dirty + self.writer.writing_bytes.load(Ordering::Relaxed)) as f64 / total as f64;
-        if held > 0.5 {
+        if held > 0.5 && self.budget.is_nearly_full() {
             self.writer.wake();
         }
-        // No pause up to 3/4 of the cache (the writer begins at one half). At 7/8 the call is as
-        // fast as the writer; when all is held, half of that.
-        let pressure = ((held - 0.75) * 8.0).max(0.0);
+        let cost = self.writer.nanoseconds_a_row.load(Ordering::Relaxed);
+        // No pause up to 3/4 of the cache (the writer begins at one half). At 5/6 the call is as
+        // fast as the writer; when all is held, a third of that.
+        let pressure = ((held - 0.75) * 12.0).max(0.0);
         let pause =
             Duration::from_nanos((pressure * cost as f64 * rows as f64) as u64).min(LONGEST_PAUSE);
         if pause >= SHORTEST_PAUSE {

@@ -184,19 +184,22 @@ impl<'a> Round<'a> {
     /// Rows with at most so many uses are written: with as few as make enough room. The others stay
     /// in memory anyway, and most of them will have changed again when they are evicted.
     fn fewest_uses(&self) -> u8 {
-        // A sample decides: one shard a group.
-        let mut rows = [0; MAX_USES as usize + 1];
-        for cache in self.engine.groups().iter().filter_map(|group| group.cache()) {
-            let of_group = cache.read(0).dirty_by_uses();
-            rows.iter_mut().zip(of_group).for_each(|(rows, more)| *rows += more);
+        // A sample decides: one shard a group. What counts is memory.
+        let mut bytes = [0; MAX_USES as usize + 1];
+        for group in self.engine.groups().iter().filter(|group| !group.is_poisoned()) {
+            let Some(cache) = group.cache() else { continue };
+            let of_row = 4 * cache.row_len() + 32;
+            let rows = cache.read(0).dirty_by_uses();
+            bytes.iter_mut().zip(rows).for_each(|(bytes, rows)| *bytes += rows * of_row);
         }
-        let enough = rows.iter().sum::<usize>().div_ceil(ENOUGH_PART);
+        // Where the sample is empty, all rows are written.
+        let enough = bytes.iter().sum::<usize>().div_ceil(ENOUGH_PART).max(1);
         let mut seen = 0;
-        let with = |rows: &usize| {
-            seen += rows;
+        let with = |bytes: &usize| {
+            seen += bytes;
             seen >= enough
         };
-        rows.iter().position(with).map_or(MAX_USES, |uses| uses as u8)
+        bytes.iter().position(with).map_or(MAX_USES, |uses| uses as u8)
     }
 
     /// Writes the documents: the steps and clients, the sequence number up to which everything is
