@@ -195,3 +195,39 @@ pub(super) fn read_rows_of(
     };
     Ok(ReadRows { asked, blocks, took, ..rows })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seqno::Seqno;
+
+    const ROW_LEN: usize = 2;
+
+    #[test]
+    fn what_was_found_has_floats_and_what_has_expired_was_not_found() {
+        let header = RowHeader { update_time: 7, update_num: 3, seqno: Seqno::new(9) };
+        let (mut row, mut deleted) = (Vec::new(), Vec::new());
+        row::encode(&mut row, header, &[1.0, 2.0]);
+        row::encode_deleted(&mut deleted, 5, Seqno::new(4));
+        let mut rows = ReadRows {
+            numbers: vec![NOTHING; 5],
+            found: Vec::new(),
+            floats: Vec::new(),
+            asked: 0,
+            blocks: BlockReads::default(),
+            took: Duration::ZERO,
+        };
+        for (index, value) in [(3, row::expired_on(1)), (2, &deleted), (0, &row)] {
+            rows.add(index, value, ROW_LEN).unwrap();
+        }
+        assert!(rows.add(4, &row[..row.len() - 1], ROW_LEN).is_err());
+        let batch = ReadBatch::new(5, ROW_LEN, vec![rows]);
+        assert_eq!(batch.row(0), Some((header, &[1.0, 2.0][..])));
+        assert!((1..5).all(|index| batch.row(index).is_none()));
+        let found = [1, 2, 3, 4].map(|index| batch.found(index));
+        let deleted = Found::Deleted { time: 5, seqno: Seqno::new(4) };
+        assert_eq!(found, [Found::Nothing, deleted, Found::Nothing, Found::Nothing]);
+        (0..5).for_each(|index| batch.prefetch(index));
+        assert_eq!(batch.parts[0].get(3, ROW_LEN), None);
+    }
+}
