@@ -20,7 +20,8 @@
 //! * loop: ids in their order, in a circle that is a fifth longer than the cache.
 //!
 //! A miss is a key that was looked for on disk. The share of misses is that of the distinct keys of
-//! the batches.
+//! the batches. Rows written and merged, waits and processor time are those of all batches from the
+//! first counted one on.
 //! Other names: rows (of the table), cache_bytes, batch (keys), batches (counted ones; half as many
 //! come before them), zipf (the exponent), seed, threads, dir (of the storage).
 
@@ -39,9 +40,11 @@ const DIM: usize = 16;
 const WORKLOADS: &str = "zipf,zipf-steps,scan,scan-steps,epoch-steps,shift,shift-steps,drift-steps,\
                          new-steps,uniform,uniform-steps,loop";
 
-/// A batch, whether apply_gradients follows its lookup, and whether its misses are counted.
+/// A batch, how many distinct keys it has, whether apply_gradients follows its lookup, and whether
+/// its misses are counted.
 struct Batch {
     keys: Vec<i64>,
+    distinct: usize,
     is_step: bool,
     counts: bool,
 }
@@ -91,7 +94,10 @@ impl Trace {
         let rows = self.ids.len();
         let counts = number >= counted_from;
         let mut batches = Vec::new();
-        let mut add = |keys, is_step, counts| batches.push(Batch { keys, is_step, counts });
+        let mut add = |keys: Vec<i64>, is_step, counts| {
+            let distinct = keys.iter().collect::<HashSet<_>>().len();
+            batches.push(Batch { keys, distinct, is_step, counts });
+        };
         match kind {
             "scan" if number.is_multiple_of(10) => {
                 (0..5).for_each(|_| add(self.in_order(rows), false, false));
@@ -175,30 +181,42 @@ fn main() {
         let zipf = Zipf::new(rows as f64, exponent).expect("zipf");
         let ids = (0..rows as u64).collect();
         let mut trace = Trace { random, zipf, ids, batch, resident, next: 0, new };
-        let (mut keys, mut misses, mut written, mut cpu) = (0, 0, 0, 0.0);
+        let made = (0..batches + batches / 2)
+            .map(|number| trace.batches(workload, number, batches / 2))
+            .collect::<Vec<_>>();
+        new = trace.new;
         storage.flush().expect("flushed");
-        for number in 0..batches + batches / 2 {
-            for batch in trace.batches(workload, number, batches / 2) {
-                let distinct = batch.keys.iter().collect::<HashSet<_>>().len();
-                let before = (stat("rows_loaded"), stat("rows_written"), cpu_seconds());
+        let (mut keys, mut misses, mut again) = (0, 0, 0);
+        let mut before = Vec::new();
+        let totals = || {
+            let counts = ["rows_written", "rows_merged", "waited_for_room_us"];
+            let [written, merged, waited] = counts.map(|name| stat(name) as f64);
+            [written, merged, waited / 1e6, cpu_seconds()]
+        };
+        for (number, made) in made.iter().enumerate() {
+            if number == batches / 2 {
+                before = totals().to_vec();
+            }
+            for batch in made {
+                let loaded = stat("rows_loaded");
                 embedding.lookup(&batch.keys, &mut weights).expect("a lookup");
+                let loaded_by_lookup = stat("rows_loaded");
                 if batch.is_step {
                     embedding.apply_gradients(&batch.keys, &gradients).expect("a step");
                 }
-                if number >= batches / 2 {
-                    // What is written during other batches counts, too.
-                    written += stat("rows_written") - before.1;
-                }
                 if batch.counts {
-                    keys += distinct as u64;
-                    misses += stat("rows_loaded") - before.0;
-                    cpu += cpu_seconds() - before.2;
+                    again += stat("rows_loaded") - loaded_by_lookup;
+                    misses += stat("rows_loaded") - loaded;
+                    keys += batch.distinct as u64;
                 }
             }
         }
-        new = trace.new;
+        let now = totals();
+        let [written, merged, waited, cpu] =
+            std::array::from_fn(|which| now[which] - before[which]);
         println!(
-            "{workload:14} misses {:6.2} % ({misses}), written {written}, {:.2} us of processor a \
+            "{workload:14} misses {:6.2} % ({misses}, {again} in steps), written {written}, \
+             merged {merged}, waited {waited:.2} s for room, {cpu:.2} s of processor, {:.2} us a \
              miss",
             misses as f64 * 100.0 / keys as f64,
             cpu * 1e6 / misses.max(1) as f64
