@@ -272,21 +272,33 @@ impl Shared {
         }
     }
 
-    /// Makes threads until there are `wanted`, or the most. Returns how many there are.
+    /// Makes threads until there are `wanted`, or the most, and waits until they have begun. Returns
+    /// how many there are.
     fn make_threads(self: &Arc<Shared>, wanted: usize) -> usize {
         let mut threads = self.threads.lock();
         // The calling thread is one of the most.
-        while threads.len() < wanted.min(self.most - 1) {
-            let shared = Arc::clone(self);
+        let wanted = wanted.min(self.most - 1);
+        if threads.len() >= wanted {
+            return threads.len();
+        }
+        let (beginning, beginnings) = threads::beginnings();
+        while threads.len() < wanted {
+            let (shared, beginning) = (Arc::clone(self), beginning.clone());
             let name = format!("damo-reader-{}", threads.len());
             // Reading needs little stack. So many stacks of the usual size would frighten people
             // who look at the process's virtual memory.
             let builder = thread::Builder::new().name(name).stack_size(512 << 10);
-            match start_thread(builder, move || shared.work()) {
+            let work = move || {
+                beginning.has_begun();
+                shared.work();
+            };
+            match start_thread(builder, work) {
                 Ok(thread) => threads.push(thread),
                 Err(_) => break,
             }
         }
+        drop(beginning);
+        beginnings.wait();
         threads.len()
     }
 
