@@ -272,7 +272,7 @@ impl Shared {
         }
     }
 
-    /// Makes threads until there are `wanted`, or the most, and waits until they have begun. Returns
+    /// Makes threads until there are `wanted`, or the most. Waits until they have begun. Returns
     /// how many there are.
     fn make_threads(self: &Arc<Shared>, wanted: usize) -> usize {
         let mut threads = self.threads.lock();
