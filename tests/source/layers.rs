@@ -55,7 +55,7 @@ const ROOMS: [(&str, &str); 28] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 64] = [
+const ENGINE: [(&str, &str); 67] = [
     (
         "rows/together",
         "mod pool rights rows rows/apply_gradients rows/change rows/clip rows/guards rows/members \
@@ -68,7 +68,7 @@ const ENGINE: [(&str, &str); 64] = [
     (
         "rows/apply_gradients",
         "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/norm \
-         rows/outcome rows/part",
+         rows/outcome rows/part rows/sink",
     ),
     ("rows/delete", "mod rows rows/batch rows/part"),
     ("rows/replace", "mod rows rows/batch rows/part"),
@@ -76,11 +76,11 @@ const ENGINE: [(&str, &str); 64] = [
     ("rows/import", "mod rows rows/guards rows/load"),
     (
         "rows/lookup",
-        "mod moment pool rows rows/batch rows/few rows/guards rows/kept rows/load rows/part \
-         rows/run rows/spread",
+        "mod moment pool rows rows/batch rows/few rows/guards rows/kept rows/load rows/missing \
+         rows/part rows/run rows/sink rows/spread",
     ),
     ("rows/peek", "mod rows rows/batch rows/load"),
-    ("rows/record", "mod rows rows/guards rows/load"),
+    ("rows/record", "mod rows rows/guards rows/load rows/sink"),
     ("replace_database", "database group journal_document mod names registry replay"),
     ("cut", "mod writer/round writer/signal"),
     ("prefetch", "mod rows"),
@@ -98,7 +98,7 @@ const ENGINE: [(&str, &str); 64] = [
         "mod rows rows/change rows/guards rows/insert_records rows/part rows/row_copies",
     ),
     ("rows/few_commits", "mod rights rows rows/few_held rows/in_turns rows/kept rows/row_copies"),
-    ("rows/pin", "mod rows rows/batch rows/few rows/guards rows/load rows/row_copies"),
+    ("rows/pin", "mod rows rows/batch rows/few rows/guards rows/load rows/row_copies rows/sink"),
     ("rows/row_copies", "group rows/insert_records rows/spread"),
     ("rows/insert_records", "group mod rows"),
     ("rows/make", "moment rows rows/norm"),
@@ -120,12 +120,12 @@ const ENGINE: [(&str, &str); 64] = [
         "mod rights rows rows/change rows/few_held rows/in_turns rows/kept rows/part",
     ),
     ("rows/few_held", "mod rights rows rows/few rows/kept"),
-    ("rows/few", "mod rows rows/batch rows/guards rows/load"),
+    ("rows/few", "mod rows rows/batch rows/guards rows/load rows/sink"),
     ("rows/in_turns", "mod pool rights rows rows/change rows/guards rows/part"),
     (
         "rows/change",
         "mod moment pool rights rows rows/batch rows/dedup rows/guards rows/load rows/part \
-         rows/run turns",
+         rows/run rows/sink turns",
     ),
     ("writer/row_file", "mod writer/shares writer/signal"),
     ("writer/shares", "group mod"),
@@ -134,7 +134,10 @@ const ENGINE: [(&str, &str); 64] = [
         "rows/begin_lookup",
         "mod moment rows rows/batch rows/dedup rows/kept rows/load rows/part rows/run rows/spread",
     ),
-    ("rows/load", "mod moment rows rows/guards"),
+    ("rows/load", "mod moment rows rows/guards rows/load_task rows/sink"),
+    ("rows/sink", "pool rows rows/load_task rows/part"),
+    ("rows/load_task", "rows"),
+    ("rows/missing", "pool rows/part"),
     ("rows/guards", "mod rows rows/part"),
     ("rows/ahead", "rows rows/part"),
     ("rows", "group mod names row_rules rows/dedup rows/kept"),

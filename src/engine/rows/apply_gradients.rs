@@ -10,6 +10,7 @@ use super::load::Absent;
 use super::norm::limit_norm;
 use super::outcome::{Applied, OrStop, Stop, applied};
 use super::part::{Merge, Part, WrongFloat};
+use super::sink::Sink;
 use super::{Gradients, KeyBatch, OpenGroup, Origin, lines};
 use crate::cache::{Place, Resident, Row, Shard};
 use crate::engine::Engine;
@@ -176,7 +177,7 @@ impl OpenGroup {
         let Gradients { batch, floats, non_finite, .. } = gradients;
         let KeyBatch { keys, occurrences, .. } = batch;
         let mut without_row = room_for(held_back.len())?;
-        let found = self.load(&Loaned::new(engine), held_back, Absent::Skip, None)?;
+        let found = self.load(&Loaned::new(engine), held_back, Absent::Skip, Sink::Nobody)?;
         let with_found = held_back.iter().zip(found);
         without_row.extend(with_found.filter(|(_, found)| !found).map(|(key, _)| *key));
         let (mut kept_keys, mut kept) = (room_for(keys.len())?, room_for(floats.len())?);

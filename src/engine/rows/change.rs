@@ -9,6 +9,7 @@ use super::guards::{Loaned, Pinned};
 use super::load::Absent;
 use super::part::{Merge, Part, WrongFloat};
 use super::run::Run;
+use super::sink::Sink;
 use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{Place, Shard, hash};
 use crate::engine::Engine;
@@ -214,7 +215,7 @@ impl OpenGroup {
         }
         missing_keys.sort_unstable();
         let wait = call.wait();
-        self.load(&Loaned::new(engine), &missing_keys, Absent::Pin, None)?;
+        self.load(&Loaned::new(engine), &missing_keys, Absent::Pin, Sink::Nobody)?;
         drop(wait);
         engine.pool.each(keys, parts, |part| {
             if part.places.contains(&Place::NOT_RESIDENT) {

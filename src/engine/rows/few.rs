@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crossbeam_epoch::Guard;
 
 use super::load::Absent;
+use super::sink::Sink;
 use super::{KeyBatch, OpenGroup};
 use crate::cache::{Place, hash};
 use crate::engine::Engine;
@@ -135,7 +136,7 @@ impl OpenGroup {
                     weights[position * dim..(position + 1) * dim].copy_from_slice(row);
                 }
             };
-            self.load(&super::guards::Loaned::new(engine), &keys, absent, Some(&mut write))?
+            self.load(&super::guards::Loaned::new(engine), &keys, absent, Sink::Call(&mut write))?
         };
         for (key, position) in missing {
             let has_row = keys.binary_search(key).is_ok_and(|index| has_row[index]);

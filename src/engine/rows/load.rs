@@ -11,6 +11,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::guards::Loaned;
+use super::load_task::Task;
+use super::sink::Sink;
 use super::{OpenGroup, Origin};
 use crate::cache::{Full, Partition, Place, Shard, hash};
 use crate::engine::Engine;
@@ -32,34 +34,6 @@ pub(super) enum Absent {
     Note,
     /// Nothing: peek.
     Skip,
-}
-
-/// Gets the weights that were loaded. It is called with the index of a key and `dim` floats, once
-/// for each key that has a row, in no order, on the thread of the call.
-pub(super) type Sink<'a> = &'a mut dyn FnMut(usize, &[f32]);
-
-/// The work in one shard.
-struct Task<'a> {
-    shard: usize,
-    keys: &'a [i64],
-    positions: &'a [u32],
-    /// The indexes in `keys` of those that are not resident yet.
-    todo: Vec<u32>,
-    /// Weights of what has been found, in the order of `done`.
-    weights: Vec<f32>,
-    /// Positions of what has been found.
-    done: Vec<u32>,
-    /// Rows that were pinned.
-    pinned: Vec<Place>,
-    created: u64,
-}
-
-impl Task<'_> {
-    /// Fetches what a later key needs: its line of the index, and its row in what was read.
-    fn prefetch(&self, shard: &Shard, later: usize, (batch, indexes): (&ReadBatch, &[u32])) {
-        shard.prefetch_entry(hash(self.keys[later]));
-        batch.prefetch(indexes[self.positions[later] as usize] as usize);
-    }
 }
 
 /// How many keys ahead of its use memory is fetched.
@@ -88,9 +62,9 @@ impl OpenGroup {
         loan: &Loaned<'_>,
         keys: &[i64],
         absent: Absent,
-        sink: Option<Sink<'_>>,
+        sink: Sink<'_>,
     ) -> Result<Vec<bool>> {
-        let wants_weights = sink.is_some();
+        let wants_weights = sink.wants_weights();
         let engine = loan.engine;
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
         let partition = Partition::new(keys, self.cache.shard_count())?;
@@ -116,7 +90,8 @@ impl OpenGroup {
         drop(lock);
         let created = tasks.iter().map(|task| task.created).sum();
         engine.counters.own().rows_created.fetch_add(created, Ordering::Relaxed);
-        self.collect(keys.len(), &tasks, sink).inspect_err(|_| self.unpin(&tasks))
+        let found = self.collect(&engine.pool, keys.len(), &tasks, sink);
+        found.inspect_err(|_| self.unpin(&tasks))
     }
 
     /// Does the tasks, with the group's `load` locked.
@@ -153,41 +128,12 @@ impl OpenGroup {
         }
     }
 
-    /// Unpins the rows that a load has pinned.
-    fn unpin(&self, tasks: &[Task<'_>]) {
-        for task in tasks.iter().filter(|task| !task.pinned.is_empty()) {
-            let mut shard = self.cache.lock(task.shard);
-            task.pinned.iter().for_each(|place| shard.unpin(*place));
-        }
-    }
-
     /// Brings rows into memory for later calls.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub(in crate::engine) fn bring_in(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
-        self.load(&Loaned::new(engine), keys, Absent::Note, None).map(drop)
-    }
-
-    fn tasks<'a>(
-        &self,
-        partition: &'a Partition,
-        wants_weights: bool,
-        pins: bool,
-    ) -> Result<Vec<Task<'a>>> {
-        let mut tasks = room_for(self.cache.shard_count())?;
-        for shard in 0..self.cache.shard_count() {
-            let (keys, positions) = partition.shard(shard);
-            if keys.is_empty() {
-                continue;
-            }
-            let weights = room_for(if wants_weights { keys.len() * self.dim } else { 0 })?;
-            let (mut todo, done) = (room_for(keys.len())?, room_for(keys.len())?);
-            todo.extend(0..keys.len() as u32);
-            let pinned = room_for(if pins { keys.len() } else { 0 })?;
-            tasks.push(Task { shard, keys, positions, todo, weights, done, pinned, created: 0 });
-        }
-        Ok(tasks)
+        self.load(&Loaned::new(engine), keys, Absent::Note, Sink::Nobody).map(drop)
     }
 
     /// Settles the keys that are resident by now.
@@ -323,24 +269,6 @@ impl OpenGroup {
             self.settle(&mut shard, place, index as usize, task, terms);
         }
         Ok(())
-    }
-
-    /// Tells which of `count` keys have a row, and hands their weights out.
-    fn collect(
-        &self,
-        count: usize,
-        tasks: &[Task<'_>],
-        mut sink: Option<Sink<'_>>,
-    ) -> Result<Vec<bool>> {
-        let mut found = filled(false, count)?;
-        for task in tasks {
-            task.done.iter().for_each(|position| found[*position as usize] = true);
-            if let Some(write) = &mut sink {
-                let rows = task.done.iter().zip(task.weights.chunks_exact(self.dim));
-                rows.for_each(|(position, weights)| write(*position as usize, weights));
-            }
-        }
-        Ok(found)
     }
 
     /// Whether a row with the sequence number `seen` has seen the call already.

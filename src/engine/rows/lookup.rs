@@ -6,8 +6,10 @@ use super::few::AT_ONCE;
 use super::guards::Loaned;
 use super::kept::FEW;
 use super::load::Absent;
+use super::missing::Missing;
 use super::part::Part;
 use super::run::Run;
+use super::sink::Sink;
 use super::spread::MAX_KEYS;
 use super::{KeyBatch, OpenGroup};
 use crate::cache::{Full, Place, Shard, hash};
@@ -218,24 +220,13 @@ impl OpenGroup {
         parts: &mut [Part],
         absent: Absent,
     ) -> Result<()> {
-        let count = parts.iter().map(|part| part.missing.len()).sum();
-        if count == 0 {
+        if parts.iter().all(|part| part.missing.is_empty()) {
             return Ok(());
         }
-        let mut missing = room_for(count)?;
-        for (number, part) in parts.iter().enumerate() {
-            let keys = part.missing.iter().map(|&index| (part.keys[index as usize], index));
-            missing.extend(keys.map(|(key, index)| (key, number, index as usize)));
-        }
-        missing.sort_unstable();
-        let mut keys = room_for(count)?;
-        keys.extend(missing.iter().map(|(key, ..)| *key));
-        let mut write = |index: usize, row: &[f32]| {
-            let (_, part, index) = missing[index];
-            parts[part].set_row(index, row);
-        };
+        let missing = Missing::of(&engine.pool, parts)?;
+        let sink = Sink::Parts(parts, &missing.indexes);
         let _wait = call.wait();
-        self.load(&Loaned::new(engine), &keys, absent, Some(&mut write))?;
+        self.load(&Loaned::new(engine), &missing.keys, absent, sink)?;
         Ok(())
     }
 }

@@ -140,6 +140,11 @@ impl Part {
         (self.number, self.shards) = (number, Some(shards));
     }
 
+    /// Its shards; none for the few keys of a small call.
+    pub(super) fn shards(&self) -> Range<usize> {
+        self.shards.clone().unwrap_or_default()
+    }
+
     /// Whether its keys are the few keys of a small call.
     pub(super) fn is_of_few(&self) -> bool {
         self.shards.is_none()
@@ -168,7 +173,7 @@ impl Part {
     /// # Errors
     /// `OUT_OF_MEMORY`.
     pub(super) fn dedup(&mut self, slices: &[Partition]) -> Result<()> {
-        let shards = self.shards.clone().unwrap_or_default();
+        let shards = self.shards();
         self.begin(slices.iter().map(|slice| slice.keys_of(shards.clone())).sum())?;
         reserve(&mut self.runs, shards.len())?;
         for shard in shards {

@@ -7,6 +7,7 @@ use super::few::AT_ONCE;
 use super::guards::Loaned;
 use super::load::Absent;
 use super::row_copies::{CopyOf, RowCopies};
+use super::sink::Sink;
 use super::{KeyBatch, OpenGroup, lines};
 use crate::cache::hash;
 use crate::engine::Engine;
@@ -105,7 +106,7 @@ impl OpenGroup {
             let mut absent = room_for(left.len())?;
             absent.extend(left.iter().map(|index| keys[*index as usize]));
             absent.sort_unstable();
-            self.load(&loan, &absent, Absent::Note, None)?;
+            self.load(&loan, &absent, Absent::Note, Sink::Nobody)?;
         }
         Err(Error::out_of_memory(format!(
             "rows of {} keys were evicted before they could be read, a thousand times; a larger \

@@ -3,6 +3,7 @@
 use super::OpenGroup;
 use super::guards::Loaned;
 use super::load::Absent;
+use super::sink::Sink;
 use crate::cache::hash;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -53,7 +54,7 @@ impl OpenGroup {
                 });
             }
             drop(shard);
-            if !self.load(&loan, &[key], Absent::Skip, None)?[0] {
+            if !self.load(&loan, &[key], Absent::Skip, Sink::Nobody)?[0] {
                 return Err(self.not_found(key));
             }
         }
