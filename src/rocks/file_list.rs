@@ -115,17 +115,18 @@ impl Rocks {
         lookups.set_changes(changes);
     }
 
-    /// Makes the list anew if a merge has replaced files. The old list serves until then, so one
-    /// thread does this, and no other waits for it.
-    pub(super) fn renew_lookups(&self) {
-        self.renew_if(Lookups::is_behind);
+    /// Makes the list anew if it has been old for a while: the writer has added no file since a
+    /// merge. That closes the files that the merge has deleted. It opens new ones and reads their
+    /// filters, so that no load has to. Also closes files that loads have held until now.
+    pub(crate) fn renew_old_lookups(&self) {
+        self.renew_if(Lookups::is_left_old);
+        self.lookups.close_retired();
     }
 
-    /// Makes the list anew if it has been old for a while, as when nobody reads rows. That closes
-    /// the files that a merge has deleted. It opens new ones and reads their filters, so that the
-    /// next load does not have to.
-    pub(crate) fn renew_unused_lookups(&self) {
-        self.renew_if(Lookups::is_left_old);
+    /// Makes the list anew if a merge has replaced files.
+    #[cfg(test)]
+    pub(super) fn renew_lookups(&self) {
+        self.renew_if(Lookups::is_behind);
     }
 
     fn renew_if(&self, is_wanted: impl Fn(&Lookups) -> bool) {
@@ -174,8 +175,7 @@ impl Rocks {
         self.note_lookup_bytes(bytes, cache_bytes);
         let known = Known { changes, merges, files, is_kept_only, old_since: None };
         let before = std::mem::replace(&mut *lookups.known.lock(), known);
-        // The lock is released by now: the system may take long to close deleted files.
-        drop(before);
+        lookups.retire(before.files);
     }
 
     /// Notes how many bytes fences and filters take, and gives RocksDB's cache `cache_bytes`.

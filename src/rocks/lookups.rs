@@ -22,7 +22,7 @@ const MOST_FILES: usize = 512;
 const FILES_PART: u64 = 8;
 /// More threads than this open files no faster: a disk reads them in long pieces.
 const MOST_OPENING_THREADS: usize = 4;
-/// How long files that a merge has deleted stay open when nobody reads.
+/// How long files that a merge has deleted stay open when the writer adds none.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The load that needs files of fewer bytes opens them itself: it reads about a hundredth of them.
 /// Tests that compare reads have all files opened so.
@@ -38,6 +38,8 @@ fn most_descriptors() -> usize {
 /// The files, as far as they are known.
 pub(super) struct Lookups {
     pub(super) known: Mutex<Known>,
+    /// Earlier lists that loads may still read.
+    retired: Mutex<Vec<Arc<LookupFiles>>>,
     /// Held while the list is made, and while a change is counted.
     pub(super) listing: Mutex<()>,
     /// How many changes there were, plus one. Set with `listing` locked.
@@ -107,6 +109,7 @@ impl Lookups {
         let most_descriptors = most_descriptors();
         Lookups {
             known: Mutex::default(),
+            retired: Mutex::default(),
             listing: Mutex::default(),
             // A list that was never made has seen none.
             changes: AtomicU64::new(1),
@@ -167,20 +170,38 @@ impl Lookups {
         (known.changes >= changes).then(|| known.usable())
     }
 
+    /// Closes the files of an earlier list that no later one has. Loads may still read them; then a
+    /// later call of this, or of [`Lookups::close_retired`], closes them. The system takes long to
+    /// close deleted files, and a load would wait for that.
+    pub(super) fn retire(&self, files: Option<Arc<LookupFiles>>) {
+        self.retired.lock().extend(files);
+        self.close_retired();
+    }
+
+    /// Closes the files of earlier lists that no load reads any more.
+    pub(super) fn close_retired(&self) {
+        // Nobody can get at a list that only this has.
+        let is_unused = |files: &mut Arc<LookupFiles>| Arc::strong_count(files) == 1;
+        let unused: Vec<_> = self.retired.lock().extract_if(.., is_unused).collect();
+        // The lock is released by now.
+        drop(unused);
+    }
+
     /// Whether somebody reads files, so that the list has to follow their changes.
     pub(super) fn is_used(&self) -> bool {
         self.known.lock().files.is_some()
     }
 
     /// Whether there were merges since the list was made.
+    #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
         let known = self.known.lock();
         let is_used = known.files.is_some() || known.is_kept_only;
         is_used && known.merges != self.merges.load(Ordering::Acquire)
     }
 
-    /// Whether the list has been old for a while: nobody has read rows meanwhile, or none could be
-    /// made. Files in it that a merge has deleted still take space on the disk.
+    /// Whether the list has been old for a while: the writer has added no file meanwhile, or none
+    /// could be made. Files in it that a merge has deleted still take space on the disk.
     pub(super) fn is_left_old(&self) -> bool {
         let mut known = self.known.lock();
         let is_old = known.is_kept_only

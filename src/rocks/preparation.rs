@@ -80,7 +80,7 @@ impl Work {
             let is_kept_only = files.is_some();
             let known = Known { changes, merges, files, is_kept_only, old_since: None };
             let before = std::mem::replace(&mut *lookups.known.lock(), known);
-            drop(before);
+            lookups.retire(before.files);
         }
         lookups.has_changed.store(true, Ordering::Release);
         lookups.is_preparing.store(false, Ordering::Release);

@@ -120,7 +120,6 @@ impl Readers {
                 Ok(read)
             };
             let parts = keys.chunks(plan.part_len).map(read).collect::<Result<_>>()?;
-            rocks.renew_lookups();
             return Ok(ReadBatch::new(plan.part_len, row_len, parts));
         }
         let (answers, answered) = mpsc::channel();
@@ -137,7 +136,6 @@ impl Readers {
             answers,
         });
         shared.call_for_help(&parts, plan.threads.min(count) - 1);
-        rocks.renew_lookups();
         shared.read_parts(&parts);
         // Also after a failure: when this returns, nobody reads for the call.
         let parts = collect(answered.iter().take(count), count)?;

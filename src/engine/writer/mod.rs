@@ -86,14 +86,13 @@ impl Engine {
         }
     }
 
-    /// Renews the list of files that loads read if it has been old for a while, as when nobody
-    /// reads. That closes files that a merge has deleted, opens new ones and reads their filters.
-    /// Then tells the budget what memory they take.
+    /// Renews the list of files that loads read if it has been old for a while. Then tells the
+    /// budget what memory their filters take.
     fn tidy(&self) {
         let Ok(_call) = Call::begin() else { return };
         // Whoever has it locked closes the database, or opens it anew.
         if let Some(Some(rocks)) = self.rocks.try_read().as_deref() {
-            rocks.renew_unused_lookups();
+            rocks.renew_old_lookups();
             rocks.lend_changed_metadata(|bytes| self.budget.lend(bytes));
         }
     }

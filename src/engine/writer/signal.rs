@@ -78,7 +78,7 @@ struct State {
 impl Signal {
     /// Waits until a round is asked for or `needed`, and begins it. Returns its scope, and whether
     /// somebody has asked; None when the storage closes. Until then it calls `tidy` now and then,
-    /// without a lock, while no round is asked for or needed.
+    /// without a lock, while no round is asked for.
     pub(crate) fn next(
         &self,
         needed: impl Fn() -> Option<Scope>,
@@ -92,7 +92,7 @@ impl Signal {
                 let state = self.state.lock();
                 state.wanted.is_none() && !state.stopping
             };
-            if is_idle && needed().is_none() {
+            if is_idle {
                 tidy();
             }
             let mut state = self.state.lock();

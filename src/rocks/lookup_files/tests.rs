@@ -386,7 +386,7 @@ fn rocksdb_is_asked_for_the_first_keys() {
 fn a_list_that_nobody_reads_is_renewed_after_a_merge() {
     let database = Database::new(true);
     database.add(&rows(&mut random(9), 1, 100, &[75]));
-    let renew = || database.rocks.renew_unused_lookups();
+    let renew = || database.rocks.renew_old_lookups();
     let merged = Arc::downgrade(&files(&database).unwrap());
     renew();
     assert!(merged.strong_count() > 0, "nothing has changed");
@@ -420,7 +420,7 @@ fn files_that_are_still_there_stay_open_while_rocksdb_is_asked() {
     assert!(files(&database).is_none(), "the deletion is in memory only");
     thread::sleep(std::time::Duration::from_millis(1100));
     for _ in 0..2 {
-        database.rocks.renew_unused_lookups();
+        database.rocks.renew_old_lookups();
         thread::sleep(std::time::Duration::from_millis(1100));
     }
     assert_eq!(database.rocks.lookup_bytes(), before.bytes as u64);
