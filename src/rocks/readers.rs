@@ -4,9 +4,9 @@
 //! batch's sorted keys are read in parts. The calling thread reads, and readers' threads help it.
 //! These are made when they are first needed; a storage that may have one reader has none.
 //!
-//! While reads are quick, as from the page cache, or where a thread may have many reads in flight,
-//! only four threads read for each of the storage's option `threads`. Few keys are then read on the
-//! calling thread: waking another takes longer.
+//! Where a thread may have many reads in flight, only four threads read for each of the storage's
+//! option `threads`. While reads are quick, as from the page cache, two do. Few keys are then read
+//! on the calling thread: waking another takes longer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,6 +34,9 @@ const MAX_QUICK_PART: usize = 256;
 /// The same where a thread has many reads in flight, and needs as many keys for that.
 const MIN_RING_PART: usize = 64;
 const MAX_RING_PART: usize = 4096;
+/// A sleeping thread takes microseconds to wake. So whoever has work for many wakes two, and each
+/// of these two more.
+const WOKEN: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 /// The index of a part, and what was read for it.
@@ -51,7 +54,7 @@ struct Shared {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The most threads that read at once, with the caller.
     most: usize,
-    /// How many read while reads are quick, or each has many in flight.
+    /// How many read where each has many reads in flight. Half of them read while reads are quick.
     few: usize,
     pace: Pace,
     reader: BlockReader,
@@ -89,8 +92,8 @@ struct Todo {
 pub(crate) struct Readers(Arc<Shared>);
 
 impl Readers {
-    /// At most `most` threads read, the caller among them. As `few` are enough while reads are
-    /// quick, or each thread has many in flight.
+    /// At most `most` threads read, the caller among them. As `few` are enough where each thread
+    /// has many reads in flight.
     pub(crate) fn new(most: usize, few: usize, reader: BlockReader) -> Readers {
         Readers(Arc::new(Shared::new(most, few, reader)))
     }
@@ -207,7 +210,7 @@ impl Shared {
         let is_quick = self.pace.is_quick();
         if files.is_some() && is_quick {
             let part_len = keys.div_ceil(2 * self.few).clamp(MAX_PART, MAX_QUICK_PART);
-            return Plan { part_len, threads: self.few };
+            return Plan { part_len, threads: self.few.div_ceil(2) };
         }
         // RocksDB has one read in flight for each thread, also for the keys of files that are not
         // open.
@@ -234,7 +237,11 @@ impl Shared {
             Box::new(move || shared.read_parts(&parts)) as Job
         };
         self.queue.lock().jobs.extend((0..helpers).map(|_| job()));
-        for _ in 0..helpers {
+        self.wake(helpers);
+    }
+
+    fn wake(&self, wanted: usize) {
+        for _ in 0..wanted.min(WOKEN) {
             self.ready.notify_one();
         }
     }
@@ -304,7 +311,9 @@ impl Shared {
         let mut queue = self.queue.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
+                let left = queue.jobs.len();
                 drop(queue);
+                self.wake(left);
                 job();
                 queue = self.queue.lock();
             } else if queue.stopping {
@@ -350,9 +359,10 @@ mod tests {
             shared.pace.set(is_quick);
             [Some(&files), None].map(|files| shared.plan(20_000, files).threads)
         };
-        assert_eq!(threads(64, 2, true), [2, 64]);
+        assert_eq!(threads(64, 8, true), [4, 64]);
         assert_eq!(threads(64, 2, false), [64, 64]);
-        assert_eq!(threads(4, 16, true), [4, 4]);
+        assert_eq!(threads(4, 16, true), [2, 4]);
+        assert_eq!(threads(4, 1, true), [1, 4]);
     }
 
     #[test]
