@@ -33,13 +33,16 @@ const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 /// The most threads of a round.
 const MAX_THREADS: usize = 8;
 /// A round that nobody waits for has one thread for this many of the storage's `threads`, and
-/// leaves the other cores to callers.
+/// leaves the other cores to callers. But it has two if it can: callers pause while it is behind,
+/// and leave a core idle then.
 const QUIET_PART: usize = 4;
+const LEAST_QUIET: usize = 2;
 
 /// The threads of a round: the storage's, or a part of them if nobody waits for it.
 pub(in crate::engine) fn threads_for(engine: &Engine, is_waited_for: bool) -> usize {
     let all = engine.options.threads;
-    let wanted = if is_waited_for { all } else { all / QUIET_PART };
+    let quiet = (all / QUIET_PART).max(LEAST_QUIET);
+    let wanted = if is_waited_for { all } else { quiet.min(all) };
     wanted.clamp(1, MAX_THREADS)
 }
 
