@@ -3,7 +3,9 @@
 //! That is the smallest of the machine's memory and the limits of the process, of its cgroup and of
 //! the cgroups above that one, less the `cache_bytes` of storages that the process has open.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,43 +52,57 @@ fn part_of(memory: u64, promised: u64) -> u64 {
 /// The machine's memory, or the smallest limit of its cgroups if that is less. `root` is the folder
 /// that has `proc` and `sys`.
 fn memory(root: &Path) -> u64 {
-    let machine = read(&root.join("proc/meminfo")).lines().find_map(|line| {
-        let kib: u64 =
-            line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        kib.checked_mul(1024)
+    let machine = read(&root.join("proc/meminfo"));
+    let machine = lines(&machine).find_map(|line| {
+        let kib = line.strip_prefix(b"MemTotal:")?.trim_ascii().strip_suffix(b"kB")?;
+        number(kib)?.checked_mul(1024)
     });
     let groups = read(&root.join("proc/self/cgroup"));
     let mounts = read(&root.join("proc/self/mountinfo"));
     let limits =
-        mounts.lines().filter_map(Mount::read).flat_map(|mount| mount.limits(root, &groups));
+        lines(&mounts).filter_map(Mount::read).flat_map(|mount| mount.limits(root, &groups));
     limits.fold(machine.unwrap_or(PART * UNKNOWN), u64::min)
 }
 
-/// A file's text; nothing if it cannot be read.
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_default()
+/// A file's bytes; nothing if it cannot be read. Names of mounts and cgroups may be any bytes.
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_default()
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n')
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    str::from_utf8(bytes.trim_ascii()).ok()?.parse().ok()
+}
+
+/// Whether a list with commas has the word "memory".
+fn has_memory(words: &[u8]) -> bool {
+    words.split(|byte| *byte == b',').any(|word| word == b"memory")
 }
 
 /// Where a hierarchy of cgroups that limits memory is mounted.
 struct Mount<'a> {
     /// The cgroup whose folder is mounted.
-    group: &'a str,
+    group: &'a Path,
     /// Where it is mounted.
-    folder: &'a str,
+    folder: &'a Path,
     is_v2: bool,
 }
 
 impl<'a> Mount<'a> {
     /// Reads a line of `mountinfo`. None when it is of something else.
-    fn read(line: &'a str) -> Option<Mount<'a>> {
-        let (place, kind) = line.split_once(" - ")?;
-        let mut place = place.split(' ').skip(3);
-        let (group, folder) = (place.next()?, place.next()?);
-        let mut kind = kind.split(' ');
+    fn read(line: &'a [u8]) -> Option<Mount<'a>> {
+        let mut words = line.split(|byte| *byte == b' ').skip(3);
+        let path = |word: &'a [u8]| Path::new(OsStr::from_bytes(word));
+        let (group, folder) = (path(words.next()?), path(words.next()?));
+        // A word of its own ends the optional ones.
+        let mut kind = words.skip_while(|word| *word != b"-").skip(1);
         let is_v2 = match kind.next()? {
-            "cgroup2" => true,
+            b"cgroup2" => true,
             // The last word has the hierarchy's controllers, among others.
-            "cgroup" if kind.nth(1)?.split(',').any(|word| word == "memory") => false,
+            b"cgroup" if has_memory(kind.nth(1)?) => false,
             _ => return None,
         };
         Some(Mount { group, folder, is_v2 })
@@ -94,15 +110,15 @@ impl<'a> Mount<'a> {
 
     /// The limits of the process's cgroup, and of those above it as far as they are mounted.
     /// `groups` has the process's cgroup in each hierarchy.
-    fn limits(&self, root: &Path, groups: &str) -> Vec<u64> {
-        let top = root.join(self.folder.trim_start_matches('/'));
+    fn limits(&self, root: &Path, groups: &[u8]) -> Vec<u64> {
+        let top = root.join(self.folder.strip_prefix("/").unwrap_or(self.folder));
         let mut folder = top.join(self.below(groups).unwrap_or_default());
         let names: &[&str] =
             if self.is_v2 { &["memory.max", "memory.high"] } else { &["memory.limit_in_bytes"] };
         let mut limits = Vec::new();
         loop {
             // "max" is no number, and no limit.
-            let limit = |name: &&str| read(&folder.join(name)).trim().parse::<u64>().ok();
+            let limit = |name: &&str| number(&read(&folder.join(name)));
             limits.extend(names.iter().filter_map(limit));
             if folder == top || !folder.pop() {
                 return limits;
@@ -111,17 +127,17 @@ impl<'a> Mount<'a> {
     }
 
     /// The path of the process's cgroup below the mounted folder. None when it is not below it.
-    fn below(&self, groups: &str) -> Option<PathBuf> {
-        let group = groups.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':');
+    fn below(&self, groups: &[u8]) -> Option<PathBuf> {
+        let group = lines(groups).find_map(|line| {
+            let mut parts = line.splitn(3, |byte| *byte == b':');
             let (number, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
             let is_here = match self.is_v2 {
-                true => number == "0" && controllers.is_empty(),
-                false => controllers.split(',').any(|word| word == "memory"),
+                true => number == b"0" && controllers.is_empty(),
+                false => has_memory(controllers),
             };
             is_here.then_some(group)
         })?;
-        let below = Path::new(group).strip_prefix(self.group).ok()?;
+        let below = Path::new(OsStr::from_bytes(group)).strip_prefix(self.group).ok()?;
         // A cgroup outside the process's namespace has a path with "..".
         below.components().all(|part| part.as_os_str() != "..").then(|| below.to_owned())
     }
@@ -138,10 +154,12 @@ mod tests {
         "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate";
 
     /// A root with 16 GiB of memory and these files.
-    fn root(files: &[(&str, &str)]) -> TempDir {
+    fn root<T: AsRef<[u8]>>(files: &[(&str, T)]) -> TempDir {
         let root = tempfile::tempdir().unwrap();
-        let meminfo = ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree:  1 kB\n");
-        for (path, text) in [meminfo].iter().chain(files) {
+        let meminfo: (&str, &[u8]) =
+            ("proc/meminfo", b"MemTotal:       16777216 kB\nMemFree:  1 kB\n");
+        let files = files.iter().map(|(path, text)| (*path, text.as_ref()));
+        for (path, text) in [meminfo].into_iter().chain(files) {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
@@ -219,6 +237,25 @@ mod tests {
             ];
             assert_eq!(found(&files), GIB, "{group}");
         }
+    }
+
+    #[test]
+    fn names_need_not_be_utf_8() {
+        let mounts = [
+            &b"29 23 8:1 / /media/caf\xe9 rw - ext4 /dev/sdb1 rw\n"[..],
+            &b"30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"[..],
+        ];
+        let group = OsStr::from_bytes(b"b\xff");
+        let root = root(&[
+            ("proc/self/cgroup", &b"1:name=\xfe:/x\n0::/a/b\xff\n"[..]),
+            ("proc/self/mountinfo", &mounts.concat()),
+            ("sys/fs/cgroup/a/memory.max", b"3221225472\n"),
+        ]);
+        assert_eq!(memory(root.path()), 3 * GIB);
+        let folder = root.path().join("sys/fs/cgroup/a").join(group);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("memory.max"), "2147483648\n").unwrap();
+        assert_eq!(memory(root.path()), 2 * GIB);
     }
 
     #[test]
