@@ -908,7 +908,8 @@ damo_status damo_filter_sync(const damo_filter *filter);
  *                   storages may give each 64 divided by their number
  *     mapped_reads  "auto", the default: rows are read from mapped files where the page cache has
  *                   them. That takes less of the processor. The pages that are mapped count as the
- *                   process's memory, up to a quarter of the machine's memory;
+ *                   process's memory, up to a quarter of the memory that it may have: the
+ *                   machine's, or the smallest limit of its cgroups;
  *                   "off": all rows are read by system calls
  *     io_uring      "auto", the default: what is not in the page cache is read by io_uring, with
  *                   many reads in flight for each thread;

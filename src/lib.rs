@@ -25,8 +25,8 @@
 //! - [`file_size_limit`]: makes a write beyond the process's limit an error instead of a signal
 //! - locks: the locks of all rooms
 //! - [`kill_points`]: where tests kill the process
-//! - [`limits`], seqno, [`memory`], [`key_hash`], prefetch, random_id, [`error`]: one small thing
-//!   each
+//! - [`limits`], seqno, [`memory`], memory_limit, [`key_hash`], prefetch, random_id, [`error`]: one
+//!   small thing each
 
 #![deny(missing_docs, unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -51,6 +51,7 @@ pub mod kill_points;
 pub mod limits;
 mod locks;
 pub mod memory;
+mod memory_limit;
 pub mod optimizer;
 pub mod params;
 mod prefetch;

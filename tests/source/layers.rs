@@ -24,8 +24,8 @@ const ROOMS: [(&str, &str); 28] = [
     ("fuzzing", "engine error journal seqno"),
     (
         "storage",
-        "cache engine error executor files filter journal limits locks memory params process \
-         random_id reserved rocks seqno stripes table threads",
+        "cache engine error executor files filter journal limits locks memory memory_limit params \
+         process random_id reserved rocks seqno stripes table threads",
     ),
     (
         "engine",
@@ -41,7 +41,7 @@ const ROOMS: [(&str, &str); 28] = [
     ("cache", "error kill_points locks memory prefetch seqno"),
     ("initializer", "error params"),
     ("journal", "error files kill_points locks memory seqno threads"),
-    ("rocks", "error file_size_limit files locks memory prefetch seqno threads"),
+    ("rocks", "error file_size_limit files locks memory memory_limit prefetch seqno threads"),
     ("scheduler", "error params"),
     ("files", "error"),
     ("key_hash", "error"),

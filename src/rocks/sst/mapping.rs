@@ -3,8 +3,8 @@
 //! Touching a page that has to come from the disk makes the reader wait, and ends the process if
 //! the disk fails. So [`Mapping::has`] asks the system first. Pages that were touched count as the
 //! process's memory, though they are the page cache's. Once those of all mappings of the process
-//! are more than a quarter of the machine's memory, the mappings let go of their pages. These stay
-//! in the page cache.
+//! are more than a quarter of the memory that the process may have, the mappings let go of their
+//! pages. These stay in the page cache.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -14,12 +14,13 @@ use std::sync::{Arc, OnceLock, Weak};
 use memmap2::{Advice, Mmap, MmapOptions};
 
 use crate::locks::Mutex;
+use crate::memory_limit::memory;
 
 /// What the system maps at one touch: the pages around the touched one, as far as the page cache
 /// has them.
 const WINDOW: usize = 64 << 10;
-/// All mappings together may have one part in this many of the machine's memory.
-const MEMORY_PART: usize = 4;
+/// All mappings together may have one part in this many of the memory that the process may have.
+const MEMORY_PART: u64 = 4;
 /// The system is asked for so many pages at a time. Most blocks are on one or two.
 const PAGES: usize = 8;
 
@@ -133,11 +134,12 @@ impl Drop for Mapping {
 }
 
 /// Has all mappings of the process let go of their pages if these are more than a quarter of the
-/// machine's memory.
+/// memory that the process may have: the machine's, or the smallest limit of its cgroups.
 pub(in crate::rocks) fn bound_mapped() {
-    static MOST: OnceLock<usize> = OnceLock::new();
-    let most = *MOST.get_or_init(|| machine_bytes() / MEMORY_PART);
-    if TOUCHED.load(Ordering::Relaxed).saturating_mul(WINDOW) > most {
+    static MOST: OnceLock<u64> = OnceLock::new();
+    // Asked once, since the limit is read from files.
+    let most = *MOST.get_or_init(|| memory() / MEMORY_PART);
+    if TOUCHED.load(Ordering::Relaxed) as u64 * WINDOW as u64 > most {
         forget_all();
     }
 }
@@ -174,13 +176,6 @@ fn can_ask(_file: &File, _len: u64) -> bool {
 fn page_size() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();
     *SIZE.get_or_init(rustix::param::page_size)
-}
-
-/// The bytes of the machine's memory.
-fn machine_bytes() -> usize {
-    // SAFETY: a plain query; an error is -1.
-    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
-    usize::try_from(pages).unwrap_or(0).saturating_mul(page_size())
 }
 
 #[cfg(all(test, target_os = "linux"))]
