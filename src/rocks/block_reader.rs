@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 #[cfg(not(target_os = "linux"))]
-use super::no_ring::Ring;
+use super::no_ring::{Left, Ring};
 #[cfg(target_os = "linux")]
-use super::ring::Ring;
+use super::ring::{Left, Ring};
 use super::sst::{FileRead, SstLookup, bound_mapped};
 use crate::error::Result;
 use crate::memory::{reserve, room_for};
@@ -313,12 +313,14 @@ impl Reading<'_> {
         }
         self.reads.by_io_uring += reads.len();
         let began = Instant::now();
-        self.ring = ring.read(&reads, |index, bytes| visit(read[index], bytes.ok()))?;
+        let left = ring.read(&reads, |index, bytes| visit(read[index], bytes.ok()))?;
         if began.elapsed() < QUICK_IN_RING * reads.len() as u32 {
             self.reader.is_quick.store(true, Ordering::Relaxed);
         }
-        if self.ring.is_none() {
-            self.reader.note_refusal();
+        match left {
+            Left::Ring(ring) => self.ring = Some(ring),
+            Left::Nothing => {}
+            Left::Refusal => self.reader.note_refusal(),
         }
         Ok(others)
     }

@@ -7,6 +7,14 @@ use crate::error::Result;
 
 pub(super) enum Ring {}
 
+/// As in `ring.rs`.
+#[allow(dead_code)]
+pub(super) enum Left {
+    Ring(Ring),
+    Nothing,
+    Refusal,
+}
+
 impl Ring {
     /// # Errors
     /// Always.
@@ -19,7 +27,7 @@ impl Ring {
         self,
         _reads: &[FileRead<'_>],
         _visit: impl FnMut(usize, io::Result<&[u8]>) -> Result<()>,
-    ) -> Result<Option<Ring>> {
+    ) -> Result<Left> {
         match self {}
     }
 }

@@ -11,8 +11,9 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::thread;
+use std::time::Duration;
 
-use io_uring::{IoUring, opcode, types};
+use io_uring::{EnterFlags, IoUring, opcode, types};
 
 use super::sst::FileRead;
 use crate::error::Result;
@@ -24,10 +25,30 @@ const DEPTH: usize = 128;
 const MIN_DEPTH: usize = 8;
 /// The memory of the reads in flight. Of large reads fewer are in flight, down to `MIN_DEPTH`.
 const BYTES: usize = 1 << 20;
-/// How often a system that has no memory for the moment is asked again.
-const TRIES: usize = 1000;
+/// How often a system that has no memory for the moment is asked again, and how long after.
+const TRIES: usize = 50;
+const PAUSE: Duration = Duration::from_micros(100);
 
 pub(super) struct Ring(IoUring);
+
+/// What is left of a ring after a batch.
+#[allow(clippy::large_enum_variant, reason = "it is moved once a batch")]
+pub(super) enum Left {
+    Ring(Ring),
+    /// The system was short of memory for too long. Another ring may be made.
+    Nothing,
+    /// The system does not serve rings.
+    Refusal,
+}
+
+/// What waiting for reads has come to.
+enum Waited {
+    /// Some reads may have finished.
+    Done,
+    /// The system begins no more reads now.
+    Shortage,
+    Refusal,
+}
 
 impl Ring {
     /// # Errors
@@ -47,8 +68,8 @@ impl Ring {
         if is_ours { Ok(Ring(ring)) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
-    /// Reads all of `reads`, and hands what was read to `visit` with its index, in any order.
-    /// Returns the ring, unless the system no longer serves it. Then the rest was read by calls.
+    /// Reads all of `reads`, and hands what was read to `visit` with its index, in any order. What
+    /// the system does not read by the ring is read by calls.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`; those of `visit`.
@@ -56,7 +77,7 @@ impl Ring {
         mut self,
         reads: &[FileRead<'_>],
         mut visit: impl FnMut(usize, io::Result<&[u8]>) -> Result<()>,
-    ) -> Result<Option<Ring>> {
+    ) -> Result<Left> {
         let len = reads.iter().map(|read| read.len).max().unwrap_or(0).max(1);
         let depth = (BYTES / len).clamp(MIN_DEPTH, DEPTH).min(reads.len());
         let mut is_read = filled(false, reads.len())?;
@@ -64,14 +85,16 @@ impl Ring {
         let mut flight = Flight::new(&mut self.0, depth, len)?;
         let mut waiting = 0..reads.len();
         let mut is_served = true;
-        loop {
+        let left = loop {
             flight.begin(&mut waiting, reads);
             if flight.count == 0 {
                 drop(flight);
-                return Ok(is_served.then_some(self));
+                return Ok(if is_served { Left::Ring(self) } else { Left::Refusal });
             }
-            if !flight.wait() {
-                break;
+            match flight.wait() {
+                Waited::Done => {}
+                Waited::Shortage if is_served => break Left::Nothing,
+                Waited::Shortage | Waited::Refusal => break Left::Refusal,
             }
             flight.take_finished(&mut finished);
             for Finished { slot, index, outcome } in finished.drain(..) {
@@ -81,7 +104,7 @@ impl Ring {
                 is_read[index] = true;
                 flight.free.push(slot);
             }
-        }
+        };
         drop(flight);
         let mut buffer = filled(0, len)?;
         for (index, read) in reads.iter().enumerate().filter(|(index, _)| !is_read[*index]) {
@@ -89,7 +112,7 @@ impl Ring {
             let outcome = read.file.read_exact_at(buffer, read.offset);
             visit(index, outcome.map(|()| &*buffer))?;
         }
-        Ok(None)
+        Ok(left)
     }
 }
 
@@ -101,7 +124,8 @@ struct Finished {
 }
 
 /// Reads in flight, and the memory that the system writes to. The memory is not freed before all
-/// reads have finished, whatever ends the reading.
+/// reads that the system has begun have finished, whatever ends the reading. Dropping it begins no
+/// more: then the ring must not be used again, unless all reads have finished.
 struct Flight<'a> {
     ring: &'a mut IoUring,
     buffer: ManuallyDrop<Vec<u8>>,
@@ -111,7 +135,7 @@ struct Flight<'a> {
     len: usize,
     /// Slots without a read.
     free: Vec<usize>,
-    /// How many reads are in flight.
+    /// How many reads are in flight: begun, or handed to the ring.
     count: usize,
 }
 
@@ -154,27 +178,66 @@ impl<'a> Flight<'a> {
         }
     }
 
-    /// Waits until some reads have finished. False when the system does not serve the ring.
-    fn wait(&mut self) -> bool {
+    /// Has the system begin the reads, and waits until some have finished.
+    fn wait(&mut self) -> Waited {
         // Not for a single read, since each wake-up of the thread costs.
         let wanted = (self.count / 4).max(1);
         let mut tries = 0;
-        while tries < TRIES {
-            let Err(error) = self.ring.submit_and_wait(wanted) else { return true };
+        loop {
+            let Err(error) = self.submit(wanted) else { return Waited::Done };
             match error.raw_os_error() {
+                // A signal has come.
                 Some(libc::EINTR) => {}
                 // It has no memory for more reads, or wants finished ones to be taken first.
                 Some(libc::EAGAIN | libc::EBUSY) => {
                     if !self.ring.completion().is_empty() {
-                        return true;
+                        return Waited::Done;
+                    }
+                    if self.begun() > 0 {
+                        match self.wait_for(1) {
+                            Ok(_) => return Waited::Done,
+                            Err(_) => return Waited::Refusal,
+                        }
+                    }
+                    if tries == TRIES {
+                        return Waited::Shortage;
                     }
                     tries += 1;
-                    thread::yield_now();
+                    thread::sleep(PAUSE);
                 }
-                _ => return false,
+                _ => return Waited::Refusal,
             }
         }
-        false
+    }
+
+    /// Has the system begin what was handed to the ring, and waits for `wanted` reads. If it begins
+    /// only a part, it does not wait.
+    fn submit(&mut self, wanted: usize) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Some(code) = tests::next_failure() {
+            return Err(io::Error::from_raw_os_error(code));
+        }
+        self.ring.submit_and_wait(wanted)
+    }
+
+    /// How many reads the system has begun, of which it may still write the bytes.
+    fn begun(&mut self) -> usize {
+        self.count - self.ring.submission().len()
+    }
+
+    /// Waits for `wanted` of the reads that were begun, and begins no more.
+    fn wait_for(&mut self, wanted: usize) -> io::Result<usize> {
+        let flags = EnterFlags::GETEVENTS.bits();
+        loop {
+            // SAFETY: nothing is submitted, and there is no argument that would have to live.
+            let entered = unsafe {
+                self.ring.submitter().enter::<libc::sigset_t>(0, wanted as u32, flags, None)
+            };
+            match entered {
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                other => return other,
+            }
+        }
     }
 
     /// Takes the reads that have finished. Their slots are not free yet.
@@ -218,25 +281,45 @@ fn is_refusal(outcome: i32) -> bool {
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        while self.count > 0 {
-            if !self.wait() {
+        loop {
+            let begun = self.begun();
+            if begun == 0 {
+                break;
+            }
+            if self.wait_for(begun).is_err() {
                 // The system may still write to the buffer, so it is never freed.
                 return;
             }
             self.count -= self.ring.completion().count();
         }
-        // SAFETY: no read is in flight, and nobody uses the buffer again.
+        // SAFETY: no read is begun that has not finished, and nobody uses the buffer again. Reads
+        // that the system has not begun stay in the ring's queue: it is not submitted again.
         unsafe { ManuallyDrop::drop(&mut self.buffer) };
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
     use std::fs::File;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
     use crate::error::Error;
+
+    thread_local! {
+        /// The errors of the next submits on this thread; 0 for one that is made.
+        static FAILURES: RefCell<VecDeque<i32>> = RefCell::default();
+    }
+
+    pub(super) fn next_failure() -> Option<i32> {
+        FAILURES.with(|failures| failures.borrow_mut().pop_front()).filter(|code| *code != 0)
+    }
+
+    fn fail(codes: impl IntoIterator<Item = i32>) {
+        FAILURES.with(|failures| *failures.borrow_mut() = codes.into_iter().collect());
+    }
 
     /// A ring, unless this system refuses it.
     fn ring() -> Option<Ring> {
@@ -267,7 +350,50 @@ mod tests {
                 Ok(())
             });
             assert!(seen.iter().all(|seen| *seen == 1), "{count} of {len}");
-            ring = served.unwrap().unwrap();
+            let Left::Ring(left) = served.unwrap() else { panic!("the ring is of no use") };
+            ring = left;
+        }
+    }
+
+    /// Reads 1000 parts while submits fail so, and returns what is left of the ring.
+    fn read_beside(codes: impl IntoIterator<Item = i32>) -> Option<Left> {
+        let ring = ring()?;
+        let (file, bytes) = file(300_000);
+        let mut seen = vec![0; 1000];
+        fail(codes);
+        let left = ring.read(&reads(&file, 1000, 2000), |index, read| {
+            assert_eq!(read.unwrap(), &bytes[index * 97..index * 97 + 2000]);
+            seen[index] += 1;
+            Ok(())
+        });
+        fail([]);
+        assert!(seen.iter().all(|seen| *seen == 1));
+        Some(left.unwrap())
+    }
+
+    #[test]
+    fn a_shortage_that_passes_is_waited_for() {
+        let (again, busy, signal) = (libc::EAGAIN, libc::EBUSY, libc::EINTR);
+        for codes in [vec![again], vec![signal; 200], vec![busy, 0, again, signal, again, 0, busy]]
+        {
+            let Some(left) = read_beside(codes) else { return };
+            assert!(matches!(left, Left::Ring(_)));
+        }
+    }
+
+    #[test]
+    fn a_shortage_that_lasts_leaves_the_rest_to_calls() {
+        for before in [0, 1, 5] {
+            let lasting = std::iter::repeat_n(libc::EAGAIN, 10_000);
+            let Some(left) = read_beside(std::iter::repeat_n(0, before).chain(lasting)) else {
+                return;
+            };
+            assert!(matches!(left, Left::Nothing), "another ring may be made");
+            let Some(left) = read_beside(std::iter::repeat_n(0, before).chain([libc::EPERM]))
+            else {
+                return;
+            };
+            assert!(matches!(left, Left::Refusal));
         }
     }
 
@@ -326,9 +452,13 @@ mod tests {
         let (file, _) = file(300_000);
         let reads = reads(&file, 50, 2000);
         let mut flight = Flight::new(&mut ring.0, 50, 2000).unwrap();
-        flight.begin(&mut (0..50), &reads);
-        assert_eq!((flight.count, flight.free.len()), (50, 0));
+        flight.begin(&mut (0..40), &reads);
+        flight.submit(0).unwrap();
+        flight.begin(&mut (40..50), &reads);
+        assert_eq!((flight.count, flight.free.len(), flight.begun()), (50, 0, 40));
         drop(flight);
-        assert!(ring.0.submission().is_empty() && ring.0.completion().is_empty());
+        // The others were not begun.
+        assert_eq!(ring.0.submission().len(), 10);
+        assert!(ring.0.completion().is_empty());
     }
 }
