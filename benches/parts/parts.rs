@@ -32,9 +32,19 @@ mod memory;
 #[allow(dead_code, unused_imports)]
 #[path = "../../src/cache/partition.rs"]
 mod partition;
+/// What the files here need of src/locks.
+mod locks {
+    pub(crate) use parking_lot::Mutex;
+}
 #[allow(dead_code, unused_imports)]
-#[path = "../../src/storage/row.rs"]
+#[path = "../../src/prefetch.rs"]
+mod prefetch;
+#[allow(dead_code, unused_imports)]
+#[path = "../../src/rocks/row.rs"]
 mod row;
+#[allow(dead_code, unused_imports)]
+#[path = "../../src/seqno.rs"]
+mod seqno;
 
 const DIM: usize = 16;
 const ROWS: usize = 1_000_000;
@@ -77,7 +87,7 @@ fn partition(criterion: &mut Criterion) {
     let mut group = group(criterion, "partition", keys.len());
     for shards in [1, 64] {
         group.bench_function(format!("{shards} shards"), |bencher| {
-            bencher.iter(|| partition::Partition::new(black_box(&keys), None, shards).is_ok());
+            bencher.iter(|| partition::Partition::new(black_box(&keys), shards).is_ok());
         });
     }
 }
@@ -107,8 +117,8 @@ fn optimizers(criterion: &mut Criterion) {
 fn rows(criterion: &mut Criterion) {
     const ENCODED: usize = 1000;
     let (floats, mut value) = (floats(3 * DIM), Vec::new());
-    let header =
-        row::RowHeader { update_time: 1_795_000_000_000, update_num: 300, journal: 100_000 };
+    let seqno = seqno::Seqno::new(100_000);
+    let header = row::RowHeader { update_time: 1_795_000_000_000, update_num: 300, seqno };
     let mut group = group(criterion, "row", ENCODED);
     group.bench_function("encode", |bencher| {
         bencher.iter(|| {

@@ -1,5 +1,6 @@
-//! The source: its layers, lines, header and exported symbols.
+//! The source: its layers, lines, header and exported symbols, and what benches include of it.
 
+mod benches;
 mod header;
 mod header_for_generators;
 mod layers;
