@@ -10,6 +10,8 @@ pub const MAX_DIM: usize = 1 << 18;
 pub const MAX_GROUP: u32 = u16::MAX as u32;
 /// The most threads of a storage or an executor.
 pub(crate) const MAX_THREADS: usize = 1024;
+/// The most threads that one merge, one write-back round or one scan has. More hardly help a disk.
+pub(crate) const MAX_WORK_THREADS: usize = 8;
 /// How many groups there can be.
 pub(crate) const MAX_GROUPS: usize = MAX_GROUP as usize + 1;
 

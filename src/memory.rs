@@ -2,6 +2,7 @@
 //! where `Vec` would abort the process.
 
 use crate::error::{Error, Result};
+use crate::limits::MAX_WORK_THREADS;
 
 /// Room for `len` values, or an error where `Vec` would abort the process.
 ///
@@ -45,18 +46,15 @@ pub fn reserve<T>(room: &mut Vec<T>, more: usize) -> Result<()> {
 /// The memory that a call with new work in RocksDB may need at once: caches, buffers and blocks,
 /// and the C library's share of each new thread.
 const HEADROOM: usize = 64 << 20;
-/// More threads than these hardly ever need their memory at the same moment.
-const MAX_THREADS: usize = 4;
-
-/// Checks that there is memory for long work with this many new threads. RocksDB, and a thread that
-/// starts, end the process when they get none. Other threads may take the memory after the check,
-/// so it makes that end rare, not impossible. Nothing is written to the memory, so the check costs
-/// microseconds.
+/// Checks that there is memory for long work with this many new threads, of which the work has
+/// `MAX_WORK_THREADS` at most. RocksDB, and a thread that starts, end the process when they get
+/// none. Other threads may take the memory after the check, so it makes that end rare, not
+/// impossible. Nothing is written to the memory, so the check costs microseconds.
 ///
 /// # Errors
 /// `OUT_OF_MEMORY` naming the number of bytes.
 pub fn check_headroom(threads: usize) -> Result<()> {
-    let bytes = HEADROOM * (1 + threads.min(MAX_THREADS));
+    let bytes = headroom(threads);
     if can_be_had(bytes) {
         return Ok(());
     }
@@ -64,6 +62,10 @@ pub fn check_headroom(threads: usize) -> Result<()> {
         "{bytes} bytes of memory cannot be had, which this may need for a while; raise the limit \
          of the process's address space, or free memory"
     )))
+}
+
+fn headroom(threads: usize) -> usize {
+    HEADROOM * (1 + threads.min(MAX_WORK_THREADS))
 }
 
 /// Whether this many bytes can be mapped now.
@@ -78,4 +80,16 @@ pub fn can_be_had(bytes: usize) -> bool {
 fn refused<T>(len: usize) -> Error {
     let bytes = len.saturating_mul(size_of::<T>());
     Error::out_of_memory(format!("{bytes} bytes of memory cannot be had; make smaller calls"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thread_of_a_merge_has_its_memory() {
+        assert_eq!(headroom(0), 64 << 20);
+        assert_eq!(headroom(MAX_WORK_THREADS), (1 + MAX_WORK_THREADS) * (64 << 20));
+        assert_eq!(headroom(1024), headroom(MAX_WORK_THREADS));
+    }
 }

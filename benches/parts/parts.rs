@@ -27,6 +27,9 @@ mod error;
 #[path = "../../src/cache/hash.rs"]
 mod hash;
 #[allow(dead_code, unused_imports)]
+#[path = "../../src/limits.rs"]
+mod limits;
+#[allow(dead_code, unused_imports)]
 #[path = "../../src/memory.rs"]
 mod memory;
 #[allow(dead_code, unused_imports)]

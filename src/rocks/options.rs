@@ -5,6 +5,7 @@ use rust_rocksdb::{
     DBRecoveryMode, Options, UniversalCompactOptions,
 };
 
+use crate::limits::MAX_WORK_THREADS;
 use crate::memory::can_be_had;
 
 /// What a database may use.
@@ -32,9 +33,6 @@ fn compacting_threads(options: &Resources) -> usize {
     options.threads.min(MAX_BACKGROUND_THREADS)
 }
 
-/// The most threads of one merge.
-const MAX_MERGE_THREADS: usize = 8;
-
 /// How many threads one merge may have. RocksDB makes all of them but one anew for each merge of
 /// more than `target_file_size_base`, and ends the process when it gets none. In the C library,
 /// where src/ffi/start_thread.cc is linked, the merge goes on without them.
@@ -44,7 +42,7 @@ pub(super) fn merge_threads(options: &Resources) -> usize {
         target_env = "gnu",
         any(target_arch = "x86_64", target_arch = "aarch64")
     ));
-    if goes_on { compacting_threads(options).min(MAX_MERGE_THREADS) } else { 1 }
+    if goes_on { compacting_threads(options).min(MAX_WORK_THREADS) } else { 1 }
 }
 
 /// Where the indexes and filters of SST files are kept.

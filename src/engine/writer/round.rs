@@ -15,6 +15,7 @@ use crate::engine::counters::add_time;
 use crate::engine::group::Group;
 use crate::error::{Error, Result};
 use crate::file_size_limit::block;
+use crate::limits::MAX_WORK_THREADS;
 use crate::locks::Mutex;
 use crate::memory::check_headroom;
 use crate::process::is_ending;
@@ -30,8 +31,6 @@ const MAX_UNMERGED_FILES: u64 = 80;
 const ENOUGH_PART: usize = 4;
 /// How long the number of unmerged files may stay the same before the writer goes on.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
-/// The most threads of a round.
-const MAX_THREADS: usize = 8;
 /// A round that nobody waits for has one thread for this many of the storage's `threads`, and
 /// leaves the other cores to callers. But it has two if it can: callers pause while it is behind,
 /// and leave a core idle then.
@@ -43,7 +42,7 @@ pub(in crate::engine) fn threads_for(engine: &Engine, is_waited_for: bool) -> us
     let all = engine.options.threads;
     let quiet = (all / QUIET_PART).max(LEAST_QUIET);
     let wanted = if is_waited_for { all } else { quiet.min(all) };
-    wanted.clamp(1, MAX_THREADS)
+    wanted.clamp(1, MAX_WORK_THREADS)
 }
 
 /// What the documents of a group are to say, as of the moment of a round or a cut.

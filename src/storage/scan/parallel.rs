@@ -10,6 +10,7 @@ use std::thread;
 use super::page::Page;
 use super::reader::Reader;
 use crate::error::Result;
+use crate::limits::MAX_WORK_THREADS;
 use crate::locks::{Condvar, Mutex};
 use crate::process::Call;
 use crate::rocks::KeyRange;
@@ -18,8 +19,6 @@ use crate::threads;
 /// About so many bytes on disk are a range. It is many times the bytes that are read ahead, of
 /// which a part goes beyond the range's end.
 pub(super) const RANGE_BYTES: u64 = 16 << 20;
-/// More threads than this do not help a disk.
-const MAX_THREADS: usize = 8;
 
 /// What the threads share.
 #[derive(Default)]
@@ -51,7 +50,7 @@ pub(super) fn read(
     empty: &Receiver<Page>,
     mut take: impl FnMut(Page) -> bool,
 ) -> Result<()> {
-    let threads = threads.min(MAX_THREADS).min(ranges.len());
+    let threads = threads.min(MAX_WORK_THREADS).min(ranges.len());
     let order = Order::default();
     thread::scope(|scope| {
         let mut started = 0;
