@@ -170,6 +170,7 @@ fn stats(opened: &Opened) {
         "evictions",
         "waited_us",
         "waited_for_room_us",
+        "waited_for_cut_us",
         "slowed_us",
         "writer_waited_us",
         "rows_merged",

@@ -1120,11 +1120,14 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
  *     cache_misses      keys of lookup and peek that were not: read from disk or created
  *     evictions         rows that left the cache for others
  *     waited_us         microseconds that calls waited for the background writer: the sum of the
- *                       next three
+ *                       next four
  *     waited_for_journal_us
  *                       until the journal was shorter (durability "process" and "power")
  *     waited_for_room_us
  *                       until rows that were being written could leave the cache
+ *     waited_for_cut_us
+ *                       until rows were on disk that a dump, a checkpoint, an iterator or a count
+ *                       reads, since copies of those that changed meanwhile took too much memory
  *     slowed_us         in short pauses, since calls bring rows in faster than they are written
  *     writer_waited_us  microseconds that the background writer waited for merges
  *     sorted_runs       sorted runs of files on disk. A row that is not in memory may be in any of

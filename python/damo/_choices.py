@@ -64,6 +64,7 @@ StatName = Literal[
     "waited_us",
     "waited_for_journal_us",
     "waited_for_room_us",
+    "waited_for_cut_us",
     "slowed_us",
     "writer_waited_us",
     "sorted_runs",

@@ -40,6 +40,8 @@ pub(crate) struct Counts {
     pub(crate) waited_for_journal_us: AtomicU64,
     /// Microseconds that calls have waited until rows could be evicted.
     pub(crate) waited_for_room_us: AtomicU64,
+    /// Microseconds that calls have waited for a cut, so that fewer rows have copies.
+    pub(crate) waited_for_cut_us: AtomicU64,
     /// Microseconds that calls were slowed down, so that the writer keeps up.
     pub(crate) slowed_us: AtomicU64,
     /// Microseconds that the writer has waited for merges.
@@ -49,10 +51,13 @@ pub(crate) struct Counts {
 impl Counts {
     /// Microseconds that calls have waited for the writer, for any reason.
     pub(crate) fn waited_us(&self) -> u64 {
-        [&self.waited_for_journal_us, &self.waited_for_room_us, &self.slowed_us]
-            .map(|count| count.load(Ordering::Relaxed))
-            .iter()
-            .sum()
+        let counts = [
+            &self.waited_for_journal_us,
+            &self.waited_for_room_us,
+            &self.waited_for_cut_us,
+            &self.slowed_us,
+        ];
+        counts.map(|count| count.load(Ordering::Relaxed)).iter().sum()
     }
 }
 

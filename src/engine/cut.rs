@@ -8,8 +8,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::Engine;
+use super::counters::add_time;
 use super::writer::round::{Described, Round, threads_for};
 use super::writer::signal::Scope;
 use crate::cache::GroupCache;
@@ -74,10 +76,17 @@ impl Engine {
     /// `EXITING`.
     pub(super) fn wait_for_kept(&self) -> Result<()> {
         let limit = (self.options.cache_bytes / KEPT_PART).max(MIN_KEPT_BYTES);
-        while self.cut_is_open.load(Ordering::Acquire) && self.kept_bytes() > limit {
-            self.writer.wait_for_file()?;
+        let must_wait = || self.cut_is_open.load(Ordering::Acquire) && self.kept_bytes() > limit;
+        if !must_wait() {
+            return Ok(());
         }
-        Ok(())
+        let started = Instant::now();
+        let mut outcome = Ok(());
+        while outcome.is_ok() && must_wait() {
+            outcome = self.writer.wait_for_file();
+        }
+        add_time(&self.counters.own().waited_for_cut_us, started);
+        outcome
     }
 }
 
@@ -125,5 +134,50 @@ impl Drop for OpenCut<'_> {
             (0..cache.shard_count()).for_each(|shard| cache.lock(shard).end_cut(self.is_complete));
         }
         self.engine.cut_is_open.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::embedding::Embedding;
+    use crate::initializer::Initializer;
+    use crate::optimizer::Optimizer;
+    use crate::params::Params;
+    use crate::storage::Storage;
+
+    #[test]
+    fn waits_for_a_cut_are_counted() {
+        const DIM: usize = 256;
+        let dir = tempfile::tempdir().unwrap();
+        let options = Params::new().with("cache_bytes", 16 << 20).unwrap();
+        let storage = Storage::open(dir.path(), 0, &options).unwrap();
+        let sgd = Arc::new(Optimizer::new("sgd", &Params::new(), None).unwrap());
+        let ones = Arc::new(Initializer::new("ones", &Params::new()).unwrap());
+        let table = Embedding::new(storage.clone(), sgd, ones, DIM, 0, &Params::new()).unwrap();
+        // Copies of these rows take 1.5 MiB; 1 MiB is allowed.
+        let keys: Vec<i64> = (0..1500).collect();
+        let step = || table.apply_gradients(&keys, &vec![1.0; keys.len() * DIM]).unwrap();
+        step();
+        let engine = storage.engine();
+        let stat = |name| storage.stat(name).unwrap();
+        let rounds = engine.rounds.lock();
+        let cut = OpenCut::begin(engine).unwrap();
+        step();
+        assert!(engine.kept_bytes() > MIN_KEPT_BYTES);
+        assert_eq!(stat("waited_for_cut_us"), 0);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(step);
+            thread::sleep(Duration::from_millis(200));
+            assert!(!waiting.is_finished());
+            drop(cut);
+        });
+        drop(rounds);
+        assert!(stat("waited_for_cut_us") > 0);
+        assert!(stat("waited_us") >= stat("waited_for_cut_us"));
     }
 }

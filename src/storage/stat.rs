@@ -15,7 +15,7 @@ use crate::params::find_name;
 
 type Read = fn(&Storage) -> Result<u64>;
 
-const STATS: [(&str, Read); 30] = [
+const STATS: [(&str, Read); 31] = [
     ("groups", |storage| Ok(storage.engine().groups.lock().len() as u64)),
     ("rows_estimate", |storage| storage.engine().rocks()?.estimated_rows()),
     ("rows_in_memory", |storage| Ok(over_caches(storage.engine(), |cache| cache.rows() as u64))),
@@ -44,6 +44,7 @@ const STATS: [(&str, Read); 30] = [
     ("waited_us", |storage| Ok(storage.engine().counters.sum(Counts::waited_us))),
     ("waited_for_journal_us", |storage| counted(storage, |counts| &counts.waited_for_journal_us)),
     ("waited_for_room_us", |storage| counted(storage, |counts| &counts.waited_for_room_us)),
+    ("waited_for_cut_us", |storage| counted(storage, |counts| &counts.waited_for_cut_us)),
     ("slowed_us", |storage| counted(storage, |counts| &counts.slowed_us)),
     ("writer_waited_us", |storage| counted(storage, |counts| &counts.writer_waited_us)),
     ("sorted_runs", |storage| storage.engine().rocks()?.sorted_runs()),

@@ -85,7 +85,7 @@ const ENGINE: [(&str, &str); 67] = [
     ("rows/peek", "mod rows rows/batch rows/load"),
     ("rows/record", "mod rows rows/guards rows/load rows/sink"),
     ("replace_database", "database group journal_document mod names registry replay"),
-    ("cut", "mod writer/round writer/signal"),
+    ("cut", "counters mod writer/round writer/signal"),
     ("prefetch", "mod rows"),
     ("forget_client", "mod"),
     ("registry", "clears clients group mod names refusals"),

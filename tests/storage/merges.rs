@@ -142,7 +142,7 @@ fn statistics_tell_what_merges_and_waits_cost() {
     assert_eq!((stat("sorted_runs"), stat("rows_merged")), (1, 1000));
     let room = stat("index_bytes");
     assert!((1..512 << 10).contains(&room), "{room} bytes of a cache of 512 KiB");
-    let parts = ["waited_for_journal_us", "waited_for_room_us", "slowed_us"];
+    let parts = ["waited_for_journal_us", "waited_for_room_us", "waited_for_cut_us", "slowed_us"];
     assert_eq!(parts.map(stat).iter().sum::<u64>(), stat("waited_us"));
     // What a database has merged still counts after another one took its place.
     let checkpoint = scratch.path().join("checkpoint");
