@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, Builder};
 
 use super::lookup_files::{Failures, Leveled, LookupFiles, Use};
@@ -60,6 +61,16 @@ pub(super) struct Admission<'a> {
     is_full: bool,
     /// Bytes of the files that have no room.
     left: u64,
+    _opening: Opening<'a>,
+}
+
+/// Ends the count of what is read for a list. One list is made at a time.
+struct Opening<'a>(&'a Lookups);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening_bytes.store(0, Ordering::Relaxed);
+    }
 }
 
 impl<'a> Admission<'a> {
@@ -92,6 +103,7 @@ impl<'a> Admission<'a> {
             new: Held::default(),
             is_full: false,
             left: 0,
+            _opening: Opening(lookups),
         }
     }
 
@@ -281,13 +293,15 @@ fn pop(unread: &Mutex<VecDeque<Unread>>) -> Option<Unread> {
 }
 
 /// Reads the fences and the filter of a file.
-fn read(_lookups: &Lookups, rows: SstRows, passing: &Passing) -> Use {
+fn read(lookups: &Lookups, rows: SstRows, passing: &Passing) -> Use {
     #[cfg(test)]
     {
-        drop(_lookups.pause.lock());
-        _lookups.filters_read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        drop(lookups.pause.lock());
+        lookups.filters_read.fetch_add(1, Ordering::Relaxed);
     }
-    SstLookup::new(rows).map_or_else(|_| refused(passing), |lookup| Use::Open(Arc::new(lookup)))
+    let Ok(lookup) = SstLookup::new(rows) else { return refused(passing) };
+    lookups.opening_bytes.fetch_add(lookup.bytes(), Ordering::Relaxed);
+    Use::Open(Arc::new(lookup))
 }
 
 /// What becomes of a file that was refused. The next list tries it again if the disk or the memory

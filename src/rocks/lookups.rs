@@ -51,6 +51,8 @@ pub(super) struct Lookups {
     /// Bytes that the files' fences and filters take, and what RocksDB's cache may take.
     pub(super) bytes: AtomicUsize,
     pub(super) cache_bytes: AtomicUsize,
+    /// Bytes that the fences and filters take which were read for the list that is being made.
+    pub(super) opening_bytes: AtomicUsize,
     /// Set when these bytes have changed.
     pub(super) has_changed: AtomicBool,
     /// Held while these bytes are told to the cache's budget.
@@ -117,6 +119,7 @@ impl Lookups {
             asked: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             cache_bytes: AtomicUsize::new(cache_bytes),
+            opening_bytes: AtomicUsize::new(0),
             has_changed: AtomicBool::new(false),
             lending: Mutex::default(),
             room,

@@ -187,7 +187,12 @@ impl Rocks {
             .write(self.db.path())
     }
 
-    /// Bytes of memory that indexes and filters take, or may take.
+    /// Bytes of memory that indexes and filters take, and RocksDB's cache.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.lookup_bytes() + self.cache.get_usage() as u64
+    }
+
+    /// Bytes of memory that indexes and filters may take now: those are not for rows.
     pub(crate) fn metadata_bytes(&self) -> Result<u64> {
         let (lookup_bytes, cache_bytes) =
             (self.lookup_bytes(), self.lookups.cache_bytes.load(Ordering::Relaxed) as u64);
@@ -253,10 +258,9 @@ impl Rocks {
 
     /// Bytes of memtables, the block cache, and the indexes and filters of SST files.
     pub(crate) fn bytes_in_memory(&self) -> Result<u64> {
-        Ok(self.cache.get_usage() as u64
+        Ok(self.index_bytes()
             + self.number("rocksdb.cur-size-all-mem-tables")?
-            + self.number("rocksdb.estimate-table-readers-mem")?
-            + self.lookup_bytes())
+            + self.number("rocksdb.estimate-table-readers-mem")?)
     }
 
     /// Calls `lend` with [`Rocks::metadata_bytes`] if lookups read other files than at the last
@@ -277,9 +281,10 @@ impl Rocks {
         }
     }
 
-    /// Bytes of memory that lookups without RocksDB take.
+    /// Bytes of memory that lookups without RocksDB take, and the files that are opened for them.
     fn lookup_bytes(&self) -> u64 {
-        self.lookups.bytes.load(Ordering::Relaxed) as u64
+        let of = |bytes: &AtomicUsize| bytes.load(Ordering::Relaxed) as u64;
+        of(&self.lookups.bytes) + of(&self.lookups.opening_bytes)
     }
 
     /// A number of RocksDB's, if it has one.

@@ -48,7 +48,7 @@ const STATS: [(&str, Read); 31] = [
     ("slowed_us", |storage| counted(storage, |counts| &counts.slowed_us)),
     ("writer_waited_us", |storage| counted(storage, |counts| &counts.writer_waited_us)),
     ("sorted_runs", |storage| storage.engine().rocks()?.sorted_runs()),
-    ("index_bytes", |storage| storage.engine().rocks()?.metadata_bytes()),
+    ("index_bytes", |storage| Ok(storage.engine().rocks()?.index_bytes())),
     ("cache_bytes", |storage| Ok(storage.engine().options.cache_bytes as u64)),
     ("bytes_in_memory", |storage| {
         let engine = storage.engine();

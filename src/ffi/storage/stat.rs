@@ -52,7 +52,8 @@ use crate::ffi::{arguments, guard};
 ///     writer_waited_us  microseconds that the background writer waited for merges
 ///     sorted_runs       sorted runs of files on disk. A row that is not in memory may be in any of
 ///                       them
-///     index_bytes       bytes of cache_bytes that are held for indexes and filters of SST files
+///     index_bytes       bytes that indexes and filters of SST files take now, and RocksDB's cache.
+///                       They may take up to half of cache_bytes
 ///     cache_bytes       the value of the option cache_bytes: the given one, or else the default
 ///     bytes_in_memory   bytes held for rows, indexes and filters
 ///     bytes_on_disk     the sizes of the files in data_dir, also with read_only

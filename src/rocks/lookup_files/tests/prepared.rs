@@ -47,9 +47,13 @@ fn rocksdb_is_asked_until_files_are_open() {
     for _ in 0..3 {
         assert!(files(&database).is_none() && lookups.is_preparing());
         assert_eq!(database.rocks.metadata_bytes().unwrap(), 8 << 20, "all may be needed");
+        let taken = database.rocks.index_bytes();
+        assert_eq!(taken, database.rocks.cache.get_usage() as u64, "no file is open yet");
+        assert!(taken < 4 << 20, "{taken}");
     }
     drop(pause);
     wait(&database);
+    assert_eq!(lookups.opening_bytes.load(Ordering::Relaxed), 0);
     assert_eq!(lookups.filters_read.swap(0, Ordering::Relaxed), 9);
     let files = files(&database).unwrap();
     assert!(files.is_complete() && files.files.len() == 9);
