@@ -9,6 +9,10 @@ use crate::limits::MAX_WORK_THREADS;
 /// # Errors
 /// `OUT_OF_MEMORY` naming the number of bytes.
 pub fn room_for<T>(len: usize) -> Result<Vec<T>> {
+    #[cfg(test)]
+    if shortage::refuses(len.saturating_mul(size_of::<T>())) {
+        return Err(refused::<T>(len));
+    }
     let mut room = Vec::new();
     room.try_reserve_exact(len).map_err(|_| refused::<T>(len))?;
     Ok(room)
@@ -80,6 +84,28 @@ pub fn can_be_had(bytes: usize) -> bool {
 fn refused<T>(len: usize) -> Error {
     let bytes = len.saturating_mul(size_of::<T>());
     Error::out_of_memory(format!("{bytes} bytes of memory cannot be had; make smaller calls"))
+}
+
+/// Lets tests run short of memory.
+#[cfg(test)]
+pub(crate) mod shortage {
+    use std::cell::Cell;
+
+    thread_local! {
+        static REFUSED: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+
+    /// Runs `work`. This thread gets no room for so many bytes, or more.
+    pub(crate) fn from<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+        REFUSED.set(bytes);
+        let done = work();
+        REFUSED.set(usize::MAX);
+        done
+    }
+
+    pub(super) fn refuses(bytes: usize) -> bool {
+        bytes >= REFUSED.get()
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
         let why = match SstFile::open(path) {
             Ok(file) if file.properties.is_some() => continue,
             Ok(_) => "its properties".to_owned(),
+            Err(unreadable) if unreadable.is_shortage => continue,
             Err(unreadable) => unreadable.what,
         };
         let place = format!("'{}' is damaged ({why})", path.display());

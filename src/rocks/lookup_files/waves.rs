@@ -188,9 +188,13 @@ impl<'a> Search<'a> {
         reading.read(&blocks, |block, bytes| {
             let asks = &asks[block.asks.clone()];
             let content = bytes.map(|bytes| block.file.content(bytes, block.offset, &mut room));
-            let Some(Ok(content)) = content else {
-                self.refused.extend(asks.iter().map(|ask| ask.at));
-                return Ok(());
+            let content = match content {
+                Some(Ok(content)) => content,
+                refusal => {
+                    let shortage = refusal.and_then(|read| read.err()?.shortage());
+                    self.refused.extend(asks.iter().map(|ask| ask.at));
+                    return shortage.map_or(Ok(()), Err);
+                }
             };
             asks.iter().try_for_each(|ask| self.look(block, content, ask, visit))
         })?;

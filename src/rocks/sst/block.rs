@@ -3,6 +3,7 @@
 
 use twox_hash::XxHash3_64;
 
+use crate::error::Error;
 use crate::memory::filled;
 
 pub(super) const FOOTER: usize = 53;
@@ -80,27 +81,37 @@ pub(super) fn checked(bytes: &[u8], base: u32, offset: u64) -> Option<(&[u8], u8
 
 /// The content of a block that was compressed with LZ4. None when it would have more than `limit`
 /// bytes.
-pub(super) fn unpacked(mut packed: &[u8], limit: u64) -> Option<Vec<u8>> {
-    let len = varint(&mut packed).filter(|len| *len <= limit)? as usize;
-    if len > packed.len().saturating_mul(MAX_RATIO) {
-        return None;
-    }
-    let mut content = filled(0, len).ok()?;
-    let written = lz4_flex::block::decompress_into(packed, &mut content).ok()?;
-    (written == len).then_some(content)
+///
+/// # Errors
+/// `OUT_OF_MEMORY`.
+pub(super) fn unpacked(mut packed: &[u8], limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    let len = varint(&mut packed).filter(|len| *len <= limit);
+    let is_possible = |len: &usize| *len <= packed.len().saturating_mul(MAX_RATIO);
+    let Some(len) = len.map(|len| len as usize).filter(is_possible) else { return Ok(None) };
+    let mut content = filled(0, len)?;
+    let written = lz4_flex::block::decompress_into(packed, &mut content);
+    Ok(written.is_ok_and(|written| written == len).then_some(content))
 }
 
 /// The content of a block that was read with its trailer. None when its checksum does not fit, or
 /// it has more than `limit` bytes.
-pub(super) fn content(mut bytes: Vec<u8>, base: u32, offset: u64, limit: u64) -> Option<Vec<u8>> {
-    let (block, compression) = checked(&bytes, base, offset)?;
+///
+/// # Errors
+/// `OUT_OF_MEMORY`.
+pub(super) fn content(
+    mut bytes: Vec<u8>,
+    base: u32,
+    offset: u64,
+    limit: u64,
+) -> Result<Option<Vec<u8>>, Error> {
+    let Some((block, compression)) = checked(&bytes, base, offset) else { return Ok(None) };
     match compression {
         UNCOMPRESSED => {
             bytes.truncate(bytes.len() - TRAILER);
-            Some(bytes)
+            Ok(Some(bytes))
         }
         LZ4 => unpacked(block, limit),
-        _ => None,
+        _ => Ok(None),
     }
 }
 
@@ -225,6 +236,8 @@ pub(super) fn index_entries(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Status;
+    use crate::memory::shortage;
 
     /// A block of entries, each a shared length, an own part and a value.
     fn block(entries: &[(u8, &[u8], &[u8])]) -> Vec<u8> {
@@ -275,9 +288,12 @@ mod tests {
         };
         let zeros = vec![0; 4000];
         let data = lz4_flex::block::compress(&zeros);
-        assert_eq!(content(compressed(4000, &data), 0, 0, 4000).unwrap(), zeros);
-        assert!(content(compressed(4000, &data), 0, 0, 3999).is_none());
-        assert!(content(compressed(1 << 29, &data), 0, 0, 1 << 30).is_none());
+        let content = |len: usize, limit: u64| content(compressed(len, &data), 0, 0, limit);
+        assert_eq!(content(4000, 4000), Ok(Some(zeros)));
+        assert_eq!(content(4000, 3999), Ok(None));
+        assert_eq!(content(1 << 29, 1 << 30), Ok(None));
+        let refused = shortage::from(4000, || content(4000, 4000)).unwrap_err();
+        assert_eq!(refused.status(), Status::OutOfMemory);
     }
 
     #[test]

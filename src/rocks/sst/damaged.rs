@@ -32,6 +32,8 @@ pub(crate) struct Unreadable {
     pub(crate) what: String,
     /// How many entries it has, if at least that can be read.
     pub(crate) entries: Option<u64>,
+    /// There was no memory for its blocks: it need not be damaged.
+    pub(crate) is_shortage: bool,
 }
 
 /// An entry of a block.
@@ -58,9 +60,15 @@ impl SstFile {
             properties: None,
         };
         let read = sst.read();
+        let is_shortage = sst.is_short();
         sst.release();
         let entries = sst.properties.as_ref().and_then(|properties| properties.entries);
-        read.map_err(|what| Unreadable { what, entries }).map(|()| sst)
+        let what = match read {
+            Ok(()) if !is_shortage => return Ok(sst),
+            Ok(()) => "there is no memory for its index".to_owned(),
+            Err(what) => what,
+        };
+        Err(Unreadable { what, entries, is_shortage })
     }
 
     fn read(&mut self) -> Result<(), String> {
@@ -161,6 +169,11 @@ impl SstFile {
 
     pub(crate) fn is_held(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Whether there was no memory for a block while the file was held.
+    pub(crate) fn is_short(&self) -> bool {
+        self.file.as_ref().is_some_and(OpenFile::is_short)
     }
 
     pub(crate) fn block_count(&self) -> usize {

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::block::{Handle, TRAILER, content};
 use super::mapping::Mapping;
+use crate::error::Error;
 use crate::memory::filled;
 
 /// A file's bytes.
@@ -26,6 +27,9 @@ pub(crate) trait Source: Send + Sync {
 
     /// Notes a failure that may pass, and says nothing about the file's content.
     fn note_passing(&self) {}
+
+    /// Notes that memory was refused, which may pass, too.
+    fn note_shortage(&self) {}
 
     /// The file, where the bytes are those of one.
     fn open_file(&self) -> Option<&OpenFile> {
@@ -61,6 +65,8 @@ pub(crate) struct OpenFile {
     file: File,
     len: u64,
     passing: Passing,
+    /// Memory was refused for a block.
+    is_short: AtomicBool,
     /// Made when lookups first want it. None where the file cannot be mapped.
     mapping: OnceLock<Option<Arc<Mapping>>>,
 }
@@ -70,7 +76,8 @@ impl OpenFile {
     /// The system's.
     pub(crate) fn new(file: File) -> io::Result<OpenFile> {
         let len = file.metadata()?.len();
-        Ok(OpenFile { file, len, passing: Passing::default(), mapping: OnceLock::new() })
+        let (passing, is_short) = (Passing::default(), AtomicBool::new(false));
+        Ok(OpenFile { file, len, passing, is_short, mapping: OnceLock::new() })
     }
 
     /// Announces that single blocks will be read: the system then reads none ahead.
@@ -93,6 +100,11 @@ impl OpenFile {
     /// Whether nobody has cut the file off since it was opened.
     pub(in crate::rocks) fn has_its_length(&self) -> bool {
         self.file.metadata().is_ok_and(|known| known.len() >= self.len)
+    }
+
+    /// Whether memory was refused for a block of the file.
+    pub(in crate::rocks) fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
     }
 
     /// Tells whether reads of this file have failed, also after the file was handed on.
@@ -121,6 +133,11 @@ impl Source for OpenFile {
 
     fn note_passing(&self) {
         self.passing.note();
+    }
+
+    fn note_shortage(&self) {
+        self.passing.note();
+        self.is_short.store(true, Ordering::Relaxed);
     }
 
     fn open_file(&self) -> Option<&OpenFile> {
@@ -160,14 +177,15 @@ pub(super) fn read_block(
     if handle.size > limit || handle.end().is_none_or(|end| end > source.len()) {
         return Err(damaged());
     }
-    let mut bytes = filled(0, handle.size as usize + TRAILER).map_err(|error| {
-        source.note_passing();
-        error.message().to_owned()
-    })?;
+    let no_memory = |error: Error| {
+        source.note_shortage();
+        format!("cannot be read: {}", error.message())
+    };
+    let mut bytes = filled(0, handle.size as usize + TRAILER).map_err(no_memory)?;
     source
         .read_at(&mut bytes, handle.offset)
         .map_err(|error| format!("cannot be read: {error}"))?;
-    content(bytes, base, handle.offset, limit).ok_or_else(damaged)
+    content(bytes, base, handle.offset, limit).map_err(no_memory)?.ok_or_else(damaged)
 }
 
 #[cfg(test)]

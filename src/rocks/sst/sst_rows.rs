@@ -14,6 +14,7 @@ use super::fences::Fences;
 use super::head::{Head, MAX_SMALL, Properties};
 use super::source::{Source, read_block};
 use super::{MAX_DATA, SUFFIX};
+use crate::error::Error;
 use crate::rocks::key::{self, KEY_LEN};
 
 const RANGE_DELETION: u8 = 15;
@@ -34,17 +35,28 @@ pub(in crate::rocks) struct Bounds {
 
 /// Why a file's rows are not read here, with the file and the place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::rocks) struct Refusal(String);
+pub(in crate::rocks) struct Refusal {
+    text: String,
+    /// It is refused since there is no memory for a block.
+    is_shortage: bool,
+}
 
 impl Refusal {
     pub(in crate::rocks) fn new(path: &Path, at: u64, what: impl fmt::Display) -> Refusal {
-        Refusal(format!("'{}', byte {at}: {what}", path.display()))
+        let text = format!("'{}', byte {at}: {what}", path.display());
+        Refusal { text, is_shortage: false }
+    }
+
+    /// The error of a refusal for want of memory. RocksDB must not be asked then: without memory it
+    /// ends the process.
+    pub(in crate::rocks) fn shortage(&self) -> Option<Error> {
+        self.is_shortage.then(|| Error::out_of_memory(self.text.clone()))
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.text)
     }
 }
 
@@ -155,7 +167,10 @@ impl SstRows {
         match compression {
             UNCOMPRESSED => Ok(Content::InPlace(content)),
             LZ4 => {
-                let content = unpacked(content, MAX_DATA);
+                let content = unpacked(content, MAX_DATA).map_err(|error| {
+                    self.source.note_shortage();
+                    Refusal { is_shortage: true, ..self.refusal(offset, error.message()) }
+                })?;
                 *room = content.ok_or_else(|| self.refusal(offset, "a block is damaged"))?;
                 Ok(Content::Unpacked(room))
             }

@@ -151,7 +151,7 @@ impl Sources {
     /// are added to `lost`.
     ///
     /// # Errors
-    /// `IO` when too few files can be open.
+    /// `IO` when too few files can be open; `OUT_OF_MEMORY`.
     pub(super) fn next(
         &mut self,
         index: usize,
@@ -173,6 +173,10 @@ impl Sources {
             let source = &mut self.list[index];
             match source.sst.entries_of(source.block) {
                 Ok(entries) => source.entries = entries.into_iter(),
+                Err(what) if source.sst.is_short() => {
+                    let block = format!("{}: block {} {what}", source.name, source.block);
+                    return Err(Error::out_of_memory(block));
+                }
                 Err(what) => {
                     salvaged.blocks_lost += 1;
                     source.damaged += 1;
@@ -233,6 +237,9 @@ impl Sources {
 }
 
 /// Counts a file of which nothing can be read.
+///
+/// # Errors
+/// `OUT_OF_MEMORY` when that is why; as [`Salvaged::tell`].
 fn lose(
     name: &str,
     unreadable: &Unreadable,
@@ -240,6 +247,9 @@ fn lose(
     lost: &mut Lost,
     salvaged: &mut Salvaged,
 ) -> Result<()> {
+    if unreadable.is_shortage {
+        return Err(Error::out_of_memory(format!("{name}: {}", unreadable.what)));
+    }
     let entries = unreadable.entries.or(live.and_then(|live| live.entries));
     let remark = if entries.is_some() { "" } else { "; how many rows it had is not on record" };
     salvaged.tell(format!("{name}: {}{remark}", unreadable.what))?;

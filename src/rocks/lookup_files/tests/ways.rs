@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{Advice, fadvise, fstatfs};
 
 use super::*;
+use crate::memory::shortage;
 use crate::rocks::block_reader::BlockReads;
 use crate::rocks::sst::{OpenFile, SstLookup, SstRows, forget_all};
 
@@ -216,4 +217,27 @@ fn a_file_that_was_cut_off_is_an_error_in_all_ways() {
             assert!(found[..] == *values, "{name}");
         }
     }
+}
+
+#[test]
+fn a_compressed_block_without_memory_is_an_error() {
+    let database = Database::new(false);
+    let mut rows = rows(&mut random(77), 1, 1000, &[218]);
+    rows.values_mut().for_each(|value| value.as_mut().unwrap()[20..].fill(0));
+    database.add(&rows);
+    database.rocks.compact().unwrap();
+    let files = files(&database).unwrap();
+    let (keys, values) = all(&database);
+    let reader = BlockReader::new(true, true);
+    let mut visits = 0;
+    // The block has 2 KiB. All else that one key needs is smaller.
+    let refused = shortage::from(1 << 10, || {
+        files.read(&reader, &keys[..1], |_, _| {
+            visits += 1;
+            Ok(())
+        })
+    });
+    let error = refused.err().expect("RocksDB would be asked, which needs memory, too");
+    assert_eq!((error.status(), visits), (Status::OutOfMemory, 0), "{error}");
+    assert_eq!(compare(&files, &keys, &values), 0);
 }

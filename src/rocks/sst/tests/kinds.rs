@@ -1,6 +1,8 @@
 //! Files of every kind that damo's options make.
 
+use super::super::SstFile;
 use super::*;
+use crate::memory::shortage;
 
 #[test]
 fn rows_of_all_lengths_are_those_of_rocksdb() {
@@ -79,6 +81,26 @@ fn compressed_blocks_are_unpacked() {
     let expected: Vec<_> = rows.into_values().map(Option::unwrap).collect();
     let found: Vec<_> = entries(&file, 64 << 10).unwrap().into_iter().map(|row| row.3).collect();
     assert!(found == expected);
+}
+
+#[test]
+fn a_block_without_memory_is_not_damaged() {
+    let database = Database::new(false);
+    database.add(&rows(&mut random(3), 1, 400, &[30]));
+    let (path, bounds, _) = database.merged_file();
+    let unreadable = shortage::from(1, || SstFile::open(&path)).err().unwrap();
+    assert!(unreadable.is_shortage && unreadable.what.contains("memory"), "{unreadable:?}");
+    let mut file = SstFile::open(&path).unwrap();
+    file.hold().unwrap();
+    let what = shortage::from(1, || file.entries_of(0)).unwrap_err();
+    assert!(file.is_short() && what.contains("memory"), "{what}");
+    assert!(!file.entries_of(0).unwrap().is_empty());
+    let source = OpenFile::new(regular::open(&path).unwrap()).unwrap();
+    let passing = source.passing();
+    let rows = SstRows::open(path, Box::new(source), bounds).unwrap();
+    assert!(!passing.is_noted());
+    assert!(shortage::from(1, || rows.fences().is_err()));
+    assert!(passing.is_noted(), "the next list opens it");
 }
 
 #[test]
