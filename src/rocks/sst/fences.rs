@@ -78,8 +78,14 @@ impl Fences {
         if properties.has_two_levels {
             let damaged = || (index.offset, "its index is damaged".to_owned());
             let mut rest = entries_part(&top).ok_or_else(damaged)?;
+            let mut free = 0;
             while !rest.is_empty() {
                 let (_, part) = index_entry(&mut rest).ok_or_else(damaged)?;
+                // A list that was made to name one part many times would unfold without bound.
+                let end = part.end().filter(|_| part.offset >= free);
+                free = end.ok_or_else(|| {
+                    (index.offset, "its index has parts that do not follow each other".to_owned())
+                })?;
                 builder.add(&block(part, MAX_SMALL)?, part)?;
             }
         } else {

@@ -1,5 +1,6 @@
 //! A damaged file is refused, with its name and the place, or has the same rows.
 
+use super::parts::{Part, parts_of};
 use super::*;
 use crate::rocks::sst::block::{Handle, TRAILER, seal};
 
@@ -119,4 +120,39 @@ fn damage_under_a_right_checksum_does_no_harm() {
         }
         assert!(refused > 500, "{refused} were refused");
     }
+}
+
+#[test]
+fn an_index_that_names_a_part_twice_is_refused() {
+    let database = Database::new(true);
+    database.add(&rows(&mut random(14), 1, 12_000, &[75]));
+    let (path, bounds, mut bytes) = database.files().pop().unwrap();
+    let file = in_memory(&path, &bounds, bytes.clone()).unwrap();
+    let (base, _) = file.blocks();
+    let parts = parts_of(&file);
+    let of_kind = |kind| parts.iter().filter(move |(part, _)| *part == kind).map(|(_, at)| at);
+    let places: Vec<Vec<u8>> = of_kind(Part::Index)
+        .map(|at| {
+            let mut place = Vec::new();
+            put(&mut place, at.start);
+            put(&mut place, at.len() - TRAILER);
+            place
+        })
+        .collect();
+    assert!(places.len() > 1 && places[0].len() == places[1].len());
+    let list = of_kind(Part::IndexParts).next().unwrap().clone();
+    let second = bytes[list.clone()].windows(places[1].len()).position(|at| at == places[1]);
+    let second = list.start + second.unwrap();
+    bytes[second..second + places[0].len()].copy_from_slice(&places[0]);
+    seal(&mut bytes[list.clone()], base, list.start as u64);
+    let refused = read(&path, &bounds, bytes).unwrap_err().to_string();
+    assert!(refused.contains("parts that do not follow each other"), "{refused}");
+}
+
+fn put(bytes: &mut Vec<u8>, mut number: usize) {
+    while number >= 128 {
+        bytes.push(number as u8 | 128);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
 }

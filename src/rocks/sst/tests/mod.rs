@@ -3,6 +3,7 @@
 mod damage;
 mod kinds;
 mod lookup;
+pub(in crate::rocks) mod parts;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
