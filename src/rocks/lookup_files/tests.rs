@@ -2,6 +2,7 @@
 
 #[cfg(feature = "check-index")]
 mod checked;
+mod flips;
 mod prepared;
 mod unopened;
 mod ways;

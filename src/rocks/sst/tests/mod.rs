@@ -61,6 +61,11 @@ impl Database {
         let lz4 = ("bottommost_compression", "kLZ4Compression");
         // A merge writes one file here, also with the feature check-index.
         rocks.db.set_options(&[lz4, ("target_file_size_base", "268435456")]).unwrap();
+        // RocksDB keeps no deletions for a snapshot of sequence number 0. A storage has documents
+        // before it has rows.
+        let mut batch = Batch::default();
+        batch.put_meta("format".to_owned(), b"tests".to_vec());
+        rocks.write(batch).unwrap();
         Database { rocks, dir, files: Cell::new(0) }
     }
 
@@ -176,7 +181,7 @@ pub(in crate::rocks) fn found(files: &MergedRows, range: &KeyRange) -> Rows {
 pub(in crate::rocks) type Entries = Vec<(u128, u64, bool, Vec<u8>)>;
 
 /// All entries of a file that is read in pieces of this many bytes.
-fn entries(file: &SstRows, bytes: usize) -> Result<Entries, Refusal> {
+pub(in crate::rocks) fn entries(file: &SstRows, bytes: usize) -> Result<Entries, Refusal> {
     let mut cursor = Cursor::new(file, 0, key::ABOVE_ALL, bytes)?;
     let mut entries = Vec::new();
     while let Some(version) = cursor.entry() {
