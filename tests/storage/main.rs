@@ -6,6 +6,7 @@ mod checkpoint_damage;
 mod common;
 mod crash;
 mod damage;
+mod flips;
 mod lifecycle_kills;
 mod lifecycle_races;
 mod load;
