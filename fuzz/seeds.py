@@ -4,9 +4,9 @@
     python3 fuzz/seeds.py
 
 The same files come out each time, so `git diff` shows what a change of a format does to them.
-damo's files are made from docs/formats.md, without damo. The bytes of programs are explained where
-they are read: fuzz/src/bytes.rs, fuzz_targets/calls.rs, fuzz_targets/merge.rs,
-src/fuzzing/journal.rs.
+damo's files are made from docs/formats.md, without damo. SST files are copies of those in
+tests/golden, which RocksDB has written. The bytes of programs are explained where they are read:
+fuzz/src/bytes.rs, fuzz_targets/calls.rs, fuzz_targets/merge.rs, src/fuzzing/journal.rs.
 """
 
 import json
@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 CORPUS = ROOT / "corpus"
-TABLES = ROOT.parent / "tests/golden/tables"
+GOLDEN = ROOT.parent / "tests/golden"
+TABLES = GOLDEN / "tables"
 TIME = 1_720_000_000_000
 
 
@@ -217,6 +218,22 @@ def tables():
     write("merge", "range", bytes([2, 0, 0, 1, 150, 9]) + bytes(range(230)) + bytes([3, 1, 140, 9]))
 
 
+# SST files
+
+
+def files_of_rows():
+    """damo's own: RocksDB writes them. The fuzz target corrects checksums."""
+    for file in sorted((GOLDEN / "sst").glob("*.sst")):
+        write("sst", file.stem, file.read_bytes())
+    formats = GOLDEN / "formats"
+    write("sst", "compressed", (formats / "lz4/000009.sst").read_bytes())
+    write("sst", "documents", (formats / "damo-3/checkpoint/000010.sst").read_bytes())
+    whole = (formats / "damo-3/closed/000009.sst").read_bytes()
+    write("sst", "ingested", whole)
+    write("sst", "cut-off", whole[:-9])
+    write("sst", "footer", whole[-53:])
+
+
 # Filters, imports, documents
 
 
@@ -354,7 +371,7 @@ def programs():
 
 if __name__ == "__main__":
     shutil.rmtree(CORPUS, ignore_errors=True)
-    for make in journals, steps, rows, tables, filters, imports, documents, programs:
+    for make in journals, steps, rows, tables, files_of_rows, filters, imports, documents, programs:
         make()
     files = [file for file in CORPUS.rglob("*") if file.is_file()]
     print(f"{len(files)} inputs, {sum(file.stat().st_size for file in files)} bytes")

@@ -6,6 +6,7 @@ pub mod checksums;
 mod dumps;
 pub mod model;
 pub mod session;
+pub mod sst;
 pub mod storage;
 
 use std::path::{Path, PathBuf};

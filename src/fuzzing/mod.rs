@@ -8,6 +8,7 @@
 
 mod journal;
 
+pub use crate::rocks::fuzzing::sst;
 pub use crate::storage::fuzzing::{checkpoint_list, documents, filter_list, row};
 pub use journal::{read_journal, write_journal};
 
@@ -16,7 +17,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{documents, read_journal, row, write_journal};
+    use super::{documents, read_journal, row, sst, write_journal};
 
     /// The committed inputs of a target.
     fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -33,6 +34,18 @@ mod tests {
             row(&bytes);
             documents(&bytes);
         }
+    }
+
+    #[test]
+    fn committed_files_of_rows_keep_their_promises() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("000009.sst");
+        let mut with_rows = 0;
+        for bytes in corpus("sst") {
+            fs::write(&path, bytes).unwrap();
+            with_rows += usize::from(sst(&path).is_some_and(|rows| rows > 0));
+        }
+        assert!(with_rows > 3, "{with_rows} files are read");
     }
 
     #[test]

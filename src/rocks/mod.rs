@@ -17,6 +17,8 @@ mod dropped;
 pub(crate) mod fate;
 mod file_list;
 pub(crate) mod file_names;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 pub(crate) mod incoming;
 mod inventory;
 pub(crate) mod key;

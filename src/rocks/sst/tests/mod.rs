@@ -1,6 +1,7 @@
 //! SST files against RocksDB's own iterator, and damaged files.
 
 mod damage;
+mod golden;
 mod kinds;
 mod lookup;
 pub(in crate::rocks) mod parts;
