@@ -50,9 +50,9 @@ pub fn reserve<T>(room: &mut Vec<T>, more: usize) -> Result<()> {
 /// The memory that a call with new work in RocksDB may need at once: caches, buffers and blocks,
 /// and the C library's share of each new thread.
 const HEADROOM: usize = 64 << 20;
-/// Checks that there is memory for long work with this many new threads, of which the work has
-/// `MAX_WORK_THREADS` at most. RocksDB, and a thread that starts, end the process when they get
-/// none. Other threads may take the memory after the check, so it makes that end rare, not
+/// Checks that there is memory for long work with this many new threads, or with
+/// `MAX_WORK_THREADS` if that is less. RocksDB, and a thread that starts, end the process when they
+/// get no memory. Other threads may take it after the check, so the check makes that end rare, not
 /// impossible. Nothing is written to the memory, so the check costs microseconds.
 ///
 /// # Errors
@@ -95,7 +95,7 @@ pub(crate) mod shortage {
         static REFUSED: Cell<usize> = const { Cell::new(usize::MAX) };
     }
 
-    /// Runs `work`. This thread gets no room for so many bytes, or more.
+    /// Runs `work`, while this thread is refused room for `bytes` bytes and more.
     pub(crate) fn from<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
         REFUSED.set(bytes);
         let done = work();

@@ -1,5 +1,4 @@
-//! The memory that the process may have: the machine's, or less where its cgroup, or one above that
-//! one, has a limit.
+//! The machine's memory, or less where the process's cgroup, or a cgroup above it, has a limit.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -56,12 +55,12 @@ struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    /// Reads a line of `mountinfo`. None when it is of something else.
+    /// Reads a line of `mountinfo`. None if it is not of such a hierarchy.
     fn read(line: &'a [u8]) -> Option<Mount<'a>> {
         let mut words = line.split(|byte| *byte == b' ').skip(3);
         let path = |word: &'a [u8]| Path::new(OsStr::from_bytes(word));
         let (group, folder) = (path(words.next()?), path(words.next()?));
-        // A word of its own ends the optional ones.
+        // The word "-" ends the optional ones.
         let mut kind = words.skip_while(|word| *word != b"-").skip(1);
         let is_v2 = match kind.next()? {
             b"cgroup2" => true,

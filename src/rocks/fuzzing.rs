@@ -15,7 +15,7 @@ use crate::files::regular;
 
 /// How many entries of a file are remembered: a small file may unfold to a million.
 const MOST: usize = 500;
-/// How many bytes a scan reads at once, with each of which it finds the same.
+/// How many bytes a scan reads at once. It finds the same with each of them.
 const PIECES: [usize; 2] = [100, 64 << 10];
 
 type Key = [u8; KEY_LEN];
@@ -24,9 +24,9 @@ type Scanned = (Version, Vec<u8>);
 /// What is found of each key: a row, no row, or a refusal.
 type Answers = Vec<Result<Option<Vec<u8>>, ()>>;
 
-/// Reads the file at `path` in all ways: scans it, looks for keys in it, and reads what it can of
-/// it, as of a damaged file. Returns how many entries a scan finds, up to some hundred; None if the
-/// file is refused.
+/// Reads the file at `path` in all ways: scans it, looks for keys in it, and salvages it as a
+/// damaged file. Returns how many entries a scan finds, `MOST` at most; None if the file is
+/// refused.
 pub fn sst(path: &Path) -> Option<usize> {
     salvage(path);
     let bytes = regular::read(path).unwrap();
@@ -37,7 +37,7 @@ pub fn sst(path: &Path) -> Option<usize> {
         first_seqno: 7,
         last_seqno: 7,
     };
-    // The one is read by calls. Of the other memory has all bytes.
+    // One file is read by calls. The other is wholly in memory.
     let on_disk = || {
         let file = OpenFile::new(regular::open(path).unwrap()).unwrap();
         SstRows::open(path.to_owned(), Box::new(file), bounds.clone())
@@ -62,7 +62,7 @@ pub fn sst(path: &Path) -> Option<usize> {
     end.map(|_| entries.len())
 }
 
-/// The first entries that a scan finds. Then None if the file is refused, or whether these are all.
+/// The first entries that a scan finds, and whether these are all; None if the file is refused.
 fn scan(file: Result<SstRows, Refusal>, piece: usize) -> (Vec<Scanned>, Option<bool>) {
     let mut entries = Vec::new();
     let mut all = true;
@@ -94,7 +94,7 @@ fn keys(entries: &[Scanned]) -> Vec<Key> {
     keys.into_iter().map(key::of_ordinal).collect()
 }
 
-/// Looks for ascending keys in a file; None if it is refused.
+/// Looks for ascending keys in a file. If it is refused, so is each key.
 fn look_up(file: Result<SstRows, Refusal>, mut listed: Leveled, keys: &[Key]) -> Answers {
     let Ok(file) = file.and_then(SstLookup::new) else { return vec![Err(()); keys.len()] };
     listed.state = Use::Open(Arc::new(file));

@@ -51,7 +51,7 @@ pub(super) struct Lookups {
     /// Bytes that the files' fences and filters take, and what RocksDB's cache may take.
     pub(super) bytes: AtomicUsize,
     pub(super) cache_bytes: AtomicUsize,
-    /// Bytes that the fences and filters take which were read for the list that is being made.
+    /// Bytes of the fences and filters that were read for the list that is being made.
     pub(super) opening_bytes: AtomicUsize,
     /// Set when these bytes have changed.
     pub(super) has_changed: AtomicBool,
@@ -173,9 +173,9 @@ impl Lookups {
         (known.changes >= changes).then(|| known.usable())
     }
 
-    /// Closes the files of an earlier list that no later one has. Loads may still read them; then a
-    /// later call of this, or of [`Lookups::close_retired`], closes them. The system takes long to
-    /// close deleted files, and a load would wait for that.
+    /// Closes the files of an earlier list that no later one has. If loads still read them, a later
+    /// call of this, or of [`Lookups::close_retired`], closes them: the system takes long to close
+    /// deleted files, and a load would wait for that.
     pub(super) fn retire(&self, files: Option<Arc<LookupFiles>>) {
         self.retired.lock().extend(files);
         self.close_retired();

@@ -194,7 +194,7 @@ impl Rocks {
         self.lookup_bytes() + self.cache.get_usage() as u64
     }
 
-    /// Bytes of memory that indexes and filters may take now: those are not for rows.
+    /// Bytes of memory that indexes and filters may take now. Rows do not get them.
     pub(crate) fn metadata_bytes(&self) -> Result<u64> {
         let (lookup_bytes, cache_bytes) =
             (self.lookup_bytes(), self.lookups.cache_bytes.load(Ordering::Relaxed) as u64);

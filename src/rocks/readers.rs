@@ -5,8 +5,8 @@
 //! These are made when they are first needed; a storage that may have one reader has none.
 //!
 //! Where a thread may have many reads in flight, only four threads read for each of the storage's
-//! option `threads`. While reads are quick, as from the page cache, two do. Few keys are then read
-//! on the calling thread: waking another takes longer.
+//! option `threads`. While reads are quick, as from the page cache, two for each are enough. Few
+//! keys are then read on the calling thread: waking another takes longer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ const MAX_QUICK_PART: usize = 256;
 /// The same where a thread has many reads in flight, and needs as many keys for that.
 const MIN_RING_PART: usize = 64;
 const MAX_RING_PART: usize = 4096;
-/// A sleeping thread takes microseconds to wake. So whoever has work for many wakes two, and each
-/// of these two more.
+/// To wake a sleeping thread takes microseconds. So whoever has work for many threads wakes two,
+/// and each of these wakes two more.
 const WOKEN: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;

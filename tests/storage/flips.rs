@@ -1,5 +1,5 @@
-//! One byte of a file of rows is another one, and the storage is opened. Single rows and scans are
-//! what they were, or CORRUPTION says that they cannot be read.
+//! One byte of a file of rows is changed, and the storage is opened. Single rows and scans are what
+//! they were, or CORRUPTION says that they cannot be read.
 //!
 //! DAMO_STORAGE_FLIPS sets how many bytes are flipped, one after the other, and DAMO_FLIPS_SEED
 //! which. More flips go through the readers of files alone: src/rocks/lookup_files/tests/flips.rs.

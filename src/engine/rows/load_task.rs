@@ -1,4 +1,4 @@
-//! Load_task: what a load does in one shard.
+//! Task: what a load does in one shard.
 
 use super::OpenGroup;
 use crate::cache::{Partition, Place, Shard, hash};
@@ -13,9 +13,9 @@ pub(super) struct Task<'a> {
     pub(super) positions: &'a [u32],
     /// The indexes in `keys` of those that are not resident yet.
     pub(super) todo: Vec<u32>,
-    /// Weights of what has been found, in the order of `done`.
+    /// Weights of the rows that were found, in the order of `done`.
     pub(super) weights: Vec<f32>,
-    /// Positions of what has been found.
+    /// Positions of the rows that were found.
     pub(super) done: Vec<u32>,
     /// Rows that were pinned.
     pub(super) pinned: Vec<Place>,
@@ -23,12 +23,12 @@ pub(super) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// The positions of what has been found, with weights.
+    /// The positions of the rows that were found, with their weights.
     pub(super) fn rows(&self, dim: usize) -> impl Iterator<Item = (usize, &[f32])> {
         self.done.iter().map(|at| *at as usize).zip(self.weights.chunks_exact(dim))
     }
 
-    /// Fetches what a later key needs: its line of the index, and its row in what was read.
+    /// Fetches ahead what a later key needs: its line of the index, and its row in `batch`.
     pub(super) fn prefetch(
         &self,
         shard: &Shard,

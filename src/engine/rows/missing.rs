@@ -6,7 +6,7 @@ use crate::engine::pool::Pool;
 use crate::error::Result;
 use crate::memory::{reserve, room_for};
 
-/// So many keys are looked at for each thread, to find ranges of about as many keys.
+/// Samples for each thread, by which the keys are divided into ranges of about the same size.
 const SAMPLES: usize = 32;
 
 /// Keys that are not resident.
@@ -17,7 +17,7 @@ pub(super) struct Missing {
     pub(super) indexes: Vec<u32>,
 }
 
-/// The missing keys from one on and before another. None: from the first on, or to the last.
+/// The missing keys from `from` on and before `before`. None: no bound on that side.
 #[derive(Default)]
 struct Range {
     from: Option<i64>,
@@ -53,12 +53,12 @@ impl Missing {
     }
 }
 
-/// Whether a key is in the range from one on and before another.
+/// Whether a key is in the range from `from` on and before `before`.
 fn is_between(from: Option<i64>, key: i64, before: Option<i64>) -> bool {
     from.is_none_or(|from| from <= key) && before.is_none_or(|before| key < before)
 }
 
-/// Ranges that have about as many of the parts' missing keys each, in their order.
+/// Ascending ranges, each with about the same number of the parts' missing keys.
 fn ranges(parts: &[Part], count: usize, wanted: usize) -> Result<Vec<Range>> {
     let mut ranges: Vec<Range> = room_for(wanted)?;
     let mut from = None;
@@ -84,7 +84,7 @@ fn ranges(parts: &[Part], count: usize, wanted: usize) -> Result<Vec<Range>> {
 mod tests {
     use super::*;
 
-    /// Parts with keys of which each third is missing, and the missing keys with their indexes.
+    /// Parts of which every third key is missing, and the missing keys with their indexes.
     fn parts_of(keys: &[i64]) -> (Vec<Part>, Vec<(i64, u32)>) {
         let mut expected = Vec::new();
         let parts = keys.chunks(700).map(|keys| {

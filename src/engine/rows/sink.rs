@@ -9,8 +9,8 @@ use crate::memory::{filled, room_for};
 
 pub(super) enum Sink<'a> {
     Nobody,
-    /// It is called with the index of a key and `dim` floats, once for each key that has a row, in
-    /// no order, on the thread of the call.
+    /// A function that is called on the thread of the call, once for each key that has a row, in no
+    /// order, with the index of the key and `dim` floats.
     Call(&'a mut dyn FnMut(usize, &[f32])),
     /// All parts of a large lookup, and the index of each key in the part of its shard. Threads of
     /// the call share the parts.

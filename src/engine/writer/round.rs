@@ -32,8 +32,8 @@ const ENOUGH_PART: usize = 4;
 /// How long the number of unmerged files may stay the same before the writer goes on.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 /// A round that nobody waits for has one thread for this many of the storage's `threads`, and
-/// leaves the other cores to callers. But it has two if it can: callers pause while it is behind,
-/// and leave a core idle then.
+/// leaves the other cores to callers. But it has two threads at least, if the storage has as many:
+/// callers pause while the round is behind, and leave a core idle then.
 const QUIET_PART: usize = 4;
 const LEAST_QUIET: usize = 2;
 

@@ -1,5 +1,5 @@
-//! Flips: one byte of a file is another one, in any part of the file. A scan of the file and
-//! lookups in it and in all files find what they found before, or say that they cannot.
+//! Flips: one byte of a file is changed, in any part of the file. A scan of the file, and lookups
+//! in it alone and in all files, find what they found before, or say that they cannot.
 //!
 //! DAMO_FLIPS sets how many bytes are flipped for each kind of index, and DAMO_FLIPS_SEED which.
 //! What each part of the files answered is printed.
@@ -24,7 +24,7 @@ const FLIPS: u64 = 50_000;
 const ON_DISK: u64 = 16;
 /// Rows that were changed before this time go when files are merged.
 const GOES: u64 = 1000;
-/// Those that were changed before this time become tombstones.
+/// Rows that were changed before this time, and not before `GOES`, become tombstones.
 const EXPIRES: u64 = 2000;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -198,7 +198,7 @@ fn merge_newest(database: &Database) {
     db.set_options(&[("disable_auto_compactions", "true")]).unwrap();
 }
 
-/// One byte that is another one.
+/// One byte that is changed.
 struct Flip<'a> {
     number: u64,
     subject: &'a Subject,
