@@ -23,9 +23,16 @@ fn wait(database: &Database) {
 /// The files of this moment, once they are open.
 fn prepared(database: &Database) -> Option<Arc<LookupFiles>> {
     for _ in 0..10 {
-        let files = files(database);
-        if files.is_some() || !database.rocks.lookups.is_preparing() {
-            return files;
+        let found = files(database);
+        if found.is_some() {
+            return found;
+        }
+        if !database.rocks.lookups.is_preparing() {
+            // The thread may have left its files since they were asked for.
+            let found = files(database);
+            if found.is_some() || !database.rocks.lookups.is_preparing() {
+                return found;
+            }
         }
         wait(database);
     }
