@@ -269,7 +269,8 @@ impl<'a> Admission<'a> {
     fn close_gone(&mut self) {
         if self.gone.files > 0 {
             let files = self.lookups.known.lock().files.take();
-            drop(files);
+            self.lookups.retire(files);
+            self.lookups.close_retired();
             self.gone = Held::default();
         }
     }

@@ -122,6 +122,8 @@ pub(super) struct Reading<'a> {
     reader: &'a BlockReader,
     /// Made when it is first needed.
     ring: Option<Ring>,
+    /// The system begins no more reads at the moment. The rest of the batch does without a ring.
+    is_short: bool,
     pub(super) reads: BlockReads,
 }
 
@@ -139,7 +141,7 @@ impl BlockReader {
 
     /// Begins to read for a batch.
     pub(super) fn begin(&self) -> Reading<'_> {
-        Reading { reader: self, ring: None, reads: BlockReads::default() }
+        Reading { reader: self, ring: None, is_short: false, reads: BlockReads::default() }
     }
 
     /// Whether a thread may have many reads in flight. The first call makes a ring to find out.
@@ -244,7 +246,7 @@ impl Reading<'_> {
         }
         let done = self.read_quick(&others, &mut visit)?;
         others.drain(..done);
-        if others.len() >= MIN_FOR_RING {
+        if others.len() >= MIN_FOR_RING && !self.is_short {
             others = self.read_by_ring(others, &mut visit)?;
         }
         self.read_each(&others, &mut visit)
@@ -319,7 +321,7 @@ impl Reading<'_> {
         }
         match left {
             Left::Ring(ring) => self.ring = Some(ring),
-            Left::Nothing => {}
+            Left::Nothing => self.is_short = true,
             Left::Refusal => self.reader.note_refusal(),
         }
         Ok(others)

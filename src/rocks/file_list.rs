@@ -1,6 +1,6 @@
 //! The file list: which files single rows are read from without RocksDB, from one read to the next.
 //!
-//! A list is made anew after each change of files, and files that stay are kept open. A read begins
+//! A list is made anew after changes of files, and files that stay are kept open. A read begins
 //! with a list that has seen every change before it (`lookups`). What changes meanwhile does no
 //! harm. A merge leaves the same newest rows, and the listed files stay open. A file that the
 //! writer adds has rows that are still in memory, and nobody reads those from disk.
@@ -106,13 +106,15 @@ impl Rocks {
     /// anew first, so that no reader waits for it.
     pub(super) fn files_have_changed(&self) {
         let lookups = &self.lookups;
-        let _listing = lookups.listing.lock();
+        let listing = lookups.listing.lock();
         // Whoever reads the number before it is set here gets the old list or the new one.
         let changes = lookups.changes() + 1;
         if lookups.is_used() && !lookups.is_preparing() && !lookups.is_stopped() {
             self.list_again(changes);
         }
         lookups.set_changes(changes);
+        drop(listing);
+        lookups.close_retired();
     }
 
     /// Makes the list anew if it has been old for a while: the writer has added no file since a
@@ -123,10 +125,16 @@ impl Rocks {
         self.lookups.close_retired();
     }
 
-    /// Makes the list anew if a merge has replaced files.
-    #[cfg(test)]
-    pub(super) fn renew_lookups(&self) {
-        self.renew_if(Lookups::is_behind);
+    /// Closes files that a merge has deleted, since their space is needed. So it makes the list
+    /// anew, or gives it up where the database is about to be closed.
+    pub(crate) fn free_deleted_files(&self) {
+        if self.lookups.is_stopped() {
+            let files = self.lookups.known.lock().files.take();
+            self.lookups.retire(files);
+        } else {
+            self.renew_if(Lookups::is_behind);
+        }
+        self.lookups.close_retired();
     }
 
     fn renew_if(&self, is_wanted: impl Fn(&Lookups) -> bool) {
@@ -157,7 +165,9 @@ impl Rocks {
             Listed::Files(files) => (Some(Arc::new(files)), false),
             Listed::NotNow => {
                 let before = lookups.known.lock().files.take();
-                (before.map(|before| Arc::new(before.without_deleted())), true)
+                let kept = before.as_ref().map(|before| Arc::new(before.without_deleted()));
+                lookups.retire(before);
+                (kept, true)
             }
             Listed::TooLarge(size) => {
                 lookups.too_large.store(size, Ordering::Relaxed);

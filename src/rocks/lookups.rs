@@ -22,7 +22,7 @@ const MOST_FILES: usize = 512;
 const FILES_PART: u64 = 8;
 /// More threads than this open files no faster: a disk reads them in long pieces.
 const MOST_OPENING_THREADS: usize = 4;
-/// How long files that a merge has deleted stay open when the writer adds none.
+/// How long files that a merge has deleted stay open at least when the writer adds none.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The load that needs files of fewer bytes opens them itself: it reads about a hundredth of them.
 /// Tests that compare reads have all files opened so.
@@ -173,15 +173,14 @@ impl Lookups {
         (known.changes >= changes).then(|| known.usable())
     }
 
-    /// Closes the files of an earlier list that no later one has. If loads still read them, a later
-    /// call of this, or of [`Lookups::close_retired`], closes them: the system takes long to close
-    /// deleted files, and a load would wait for that.
+    /// Takes an earlier list, for [`Lookups::close_retired`]. Loads may still read it.
     pub(super) fn retire(&self, files: Option<Arc<LookupFiles>>) {
         self.retired.lock().extend(files);
-        self.close_retired();
     }
 
-    /// Closes the files of earlier lists that no load reads any more.
+    /// Closes the files of earlier lists that no load reads any more, and that no later list has.
+    /// The system takes long to close deleted files. So loads do not, and nobody does with
+    /// `listing` locked.
     pub(super) fn close_retired(&self) {
         // Nobody can get at a list that only this has.
         let is_unused = |files: &mut Arc<LookupFiles>| Arc::strong_count(files) == 1;
@@ -196,7 +195,6 @@ impl Lookups {
     }
 
     /// Whether there were merges since the list was made.
-    #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
         let known = self.known.lock();
         let is_used = known.files.is_some() || known.is_kept_only;

@@ -196,13 +196,13 @@ impl Rocks {
 
     /// Bytes of memory that indexes and filters may take now. Rows do not get them.
     pub(crate) fn metadata_bytes(&self) -> Result<u64> {
-        let (lookup_bytes, cache_bytes) =
-            (self.lookup_bytes(), self.lookups.cache_bytes.load(Ordering::Relaxed) as u64);
-        let lookup_bytes = match lookup_bytes {
+        let of = |bytes: &AtomicUsize| bytes.load(Ordering::Relaxed) as u64;
+        let cache_bytes = of(&self.lookups.cache_bytes);
+        let lookup_bytes = match of(&self.lookups.bytes) {
             // More of them are on their way.
             _ if self.lookups.is_preparing() => self.metadata.bytes() as u64,
             0 => self.lookup_bytes_needed()?,
-            _ => lookup_bytes,
+            known => known,
         };
         Ok((lookup_bytes + cache_bytes).min(self.metadata.bytes() as u64))
     }
@@ -231,6 +231,8 @@ impl Rocks {
         options.set_bottommost_level_compaction(rust_rocksdb::BottommostLevelCompaction::Force);
         options.set_max_subcompactions(self.merge_threads as i32);
         self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
+        // The flush may need the space of what was merged.
+        self.free_deleted_files();
         // The call itself reports nothing. What stopped it also stops writes, so a flush reports
         // it.
         self.flush()

@@ -81,6 +81,7 @@ impl Work {
             let known = Known { changes, merges, files, is_kept_only, old_since: None };
             let before = std::mem::replace(&mut *lookups.known.lock(), known);
             lookups.retire(before.files);
+            lookups.close_retired();
         }
         lookups.has_changed.store(true, Ordering::Release);
         lookups.is_preparing.store(false, Ordering::Release);

@@ -49,6 +49,7 @@ impl OpenGroup {
             Sink::Parts(parts, indexes) => {
                 let mut work = room_for(parts.len())?;
                 for part in parts {
+                    debug_assert!(!part.is_of_few(), "a part of a small call has no shards");
                     let shards = part.shards();
                     let first = tasks.partition_point(|task| task.shard < shards.start);
                     let end = tasks.partition_point(|task| task.shard < shards.end);

@@ -92,7 +92,12 @@ impl Engine {
         let Ok(_call) = Call::begin() else { return };
         // Whoever has it locked closes the database, or opens it anew.
         if let Some(Some(rocks)) = self.rocks.try_read().as_deref() {
-            rocks.renew_old_lookups();
+            let renewed = threads::catch("the writer", || {
+                rocks.renew_old_lookups();
+                Ok(())
+            });
+            // A panic is no reason to end the writer. RocksDB is asked until files change.
+            drop(renewed);
             rocks.lend_changed_metadata(|bytes| self.budget.lend(bytes));
         }
     }
@@ -206,10 +211,14 @@ impl Engine {
         }
     }
 
-    /// After a failure, which a full disk may have caused, frees what the journal can do without.
+    /// After a failure, which a full disk may have caused, frees what the journal can do without,
+    /// and the space of files that a merge has deleted.
     pub(super) fn free_space(&self) {
         let _rounds = self.rounds.lock();
         self.journal().into_iter().for_each(Journal::free_space);
+        if let Some(Some(rocks)) = self.rocks.try_read().as_deref() {
+            rocks.free_deleted_files();
+        }
     }
 
     fn write_everything(&self) -> Result<()> {

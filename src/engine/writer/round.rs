@@ -260,6 +260,11 @@ impl<'a> Round<'a> {
                 break;
             }
             thread::sleep(Duration::from_millis(5));
+            self.rocks.renew_old_lookups();
+        }
+        // The round may need the space of what was merged meanwhile.
+        if fewest < u64::MAX {
+            self.rocks.free_deleted_files();
         }
         add_time(&self.engine.counters.own().writer_waited_us, began);
         Ok(())

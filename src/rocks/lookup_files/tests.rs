@@ -192,7 +192,7 @@ fn rows_are_found_while_merges_replace_the_files() {
     let early = files(&database).unwrap();
     let mut lists = 0;
     while_merging(&database.rocks, || {
-        database.rocks.renew_lookups();
+        database.rocks.free_deleted_files();
         assert_eq!(compare(&files(&database).unwrap(), &keys, &values), 0);
         lists += 1;
     });
@@ -218,7 +218,7 @@ fn a_merge_is_seen_by_a_list_that_is_made_later() {
     assert!(!are_there(&before), "no reader waits for a merge to be listed");
     assert_eq!(compare(&before, &keys, &values), 0);
     assert!(database.rocks.lookups.is_behind());
-    database.rocks.renew_lookups();
+    database.rocks.free_deleted_files();
     let after = files(&database).unwrap();
     assert!(are_there(&after));
     assert_eq!(compare(&after, &keys, &values), 0);
@@ -406,6 +406,27 @@ fn a_list_that_nobody_reads_is_renewed_after_a_merge() {
 }
 
 #[test]
+fn a_list_that_a_load_reads_is_closed_by_the_writer_afterwards() {
+    let database = Database::new(true);
+    database.add(&rows(&mut random(9), 1, 100, &[75]));
+    let reading = files(&database).unwrap();
+    let merged = Arc::downgrade(&reading);
+    database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+    database.rocks.free_deleted_files();
+    assert!(!database.rocks.lookups.is_behind());
+    drop(reading);
+    assert_eq!(merged.strong_count(), 1, "a load closes no files");
+    database.rocks.renew_old_lookups();
+    assert_eq!(merged.strong_count(), 0);
+    // Before the database is closed, its space may be needed, too.
+    let last = Arc::downgrade(&files(&database).unwrap());
+    database.rocks.stop_listing();
+    database.rocks.free_deleted_files();
+    assert_eq!(last.strong_count(), 0);
+    assert!(files(&database).is_none(), "RocksDB is asked");
+}
+
+#[test]
 fn files_that_are_still_there_stay_open_while_rocksdb_is_asked() {
     let database = Database::new(true);
     let mut random = random(16);
@@ -413,7 +434,7 @@ fn files_that_are_still_there_stay_open_while_rocksdb_is_asked() {
     database.add(&rows(&mut random, 1, 100, &[75]));
     assert!(files(&database).is_some());
     database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
-    database.rocks.renew_lookups();
+    database.rocks.free_deleted_files();
     database.add(&rows(&mut random, 2, 100, &[75]));
     let before = files(&database).unwrap();
     assert_eq!(open(&before), 2);

@@ -163,7 +163,7 @@ fn the_check_passes_while_merges_drop_rows() {
     make_files_small(&database);
     let before = files(&database).unwrap();
     while_merging(&database.rocks, || {
-        database.rocks.renew_lookups();
+        database.rocks.free_deleted_files();
         assert_eq!(check(&database, &before), Ok(()));
         assert_eq!(check(&database, &files(&database).unwrap()), Ok(()));
     });

@@ -82,7 +82,7 @@ fn rocksdb_is_asked_after_a_panic_until_the_next_change() {
     database.rocks.db.compact_range(None::<&[u8]>, None::<&[u8]>);
     panics(true);
     assert!(database.rocks.lookups.is_behind());
-    database.rocks.renew_lookups();
+    database.rocks.free_deleted_files();
     assert!(!database.rocks.lookups.is_behind() && files(&database).is_none());
     panics(false);
     database.rocks.flush().unwrap();
