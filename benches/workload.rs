@@ -323,7 +323,8 @@ fn dump_beside_a_plain_write(opened: &Opened, dir: &Path, format: &str, rows: us
 fn larger_than_memory(settings: &Settings, zipf: bool) {
     let (batch, dim) = (settings.number("batch", 4096 * 26), settings.number("dim", 16));
     let rows = settings.number("rows", 10_000_000);
-    let opened = open(settings, rows * (12 * dim + 32) / 10);
+    let cache_bytes = settings.number("cache_bytes", rows * (12 * dim + 32) / 10);
+    let opened = open(settings, cache_bytes);
     let gradients = gradients(batch * dim);
     let mut weights = vec![0.0; batch * dim];
     if opened.embedding.record(scattered(rows as u64)).is_err() {
@@ -343,8 +344,10 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
         }
     };
     // Made before the clock starts: making Zipf's keys takes as long as finding them. Between two
-    // uses of a batch far more rows are used than the cache has room for.
-    let batches: Vec<_> = (0..(4 * rows).div_ceil(batch).clamp(2, 200)).map(|_| make()).collect();
+    // uses of a batch more rows are used than the cache has room for: an eighth of a batch's keys
+    // have rows that few other batches have.
+    let most = (2 * cache_bytes / (batch / 8 * (12 * dim + 65)).max(1)).max(200);
+    let batches: Vec<_> = (0..(4 * rows).div_ceil(batch).clamp(2, most)).map(|_| make()).collect();
     let (started, cpu) = (Instant::now(), cpu_seconds());
     let mut second = 0;
     let (mut all, mut calls) = (Calls::default(), Calls::default());
