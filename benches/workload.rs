@@ -6,7 +6,8 @@
 //! cargo bench --bench workload -- [reference|lookup|adam|uniform|zipf|lifecycle] [name=value ...]
 //! ```
 //! Names: durability, seconds, cache_bytes, threads, mapped_reads, io_uring, rows (of the table),
-//! ids, batch (keys), dim, dir, prefetch and compact (0 or 1).
+//! ids, batch (keys), dim, dir, seed (of the keys of uniform and zipf), prefetch and compact (0 or
+//! 1).
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -334,7 +335,7 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
         opened.storage.compact().expect("compact");
         stats(&opened);
     }
-    let mut random = ChaCha8Rng::seed_from_u64(11);
+    let mut random = ChaCha8Rng::seed_from_u64(settings.number("seed", 11) as u64);
     let seconds = settings.number("seconds", 20);
     let prefetch = settings.number("prefetch", 0) == 1;
     let mut make = || -> Vec<i64> {

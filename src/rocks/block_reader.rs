@@ -1,8 +1,9 @@
 //! BlockReader: reads the blocks of SST files in which rows are looked for.
 //!
-//! Blocks that the page cache has are read in place, from mapped files. The others are read by
-//! calls, since a call that fails is an error and no signal. io_uring reads many at once, where the
-//! system allows it. `pread` reads one after the other.
+//! Blocks that the page cache has are read in place, from mapped files, as far as mappings have
+//! room. The others are read by calls, since a call that fails is an error and no signal. A call
+//! that does not wait reads what the page cache has. io_uring reads many at once, where the system
+//! allows it. `pread` reads one after the other.
 
 use std::ops::{AddAssign, Range};
 use std::sync::Once;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::no_ring::{Left, Ring};
 #[cfg(target_os = "linux")]
 use super::ring::{Left, Ring};
-use super::sst::{FileRead, SstLookup, bound_mapped};
+use super::sst::{FileRead, SstLookup, bound_mapped, note_refused};
 use crate::error::Result;
 use crate::memory::{reserve, room_for};
 use crate::prefetch::prefetch_bytes;
@@ -87,6 +88,11 @@ impl<'a> Block<'a> {
     fn is_sample(&self) -> bool {
         let mixed = self.offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         mixed.is_multiple_of(SAMPLE_PART as u64)
+    }
+
+    /// Whether the block was read from the mapped file before, or may be.
+    fn has_room(&self) -> bool {
+        self.file.mapping().is_some_and(|mapping| mapping.has_room(self.offset, self.len))
     }
 
     /// The block in the mapped file.
@@ -215,23 +221,26 @@ impl Reading<'_> {
         mut visit: impl FnMut(&Block<'a>, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let mut mapped: Vec<(&Block<'a>, &'a [u8])> = room_for(blocks.len())?;
-        let mut others: Vec<&Block<'a>> = Vec::new();
+        let (mut near, mut others): (Vec<&Block<'a>>, Vec<&Block<'a>>) = (Vec::new(), Vec::new());
         let cached = self.reader.cached(blocks);
         for block in blocks {
+            let is_near = cached != Cached::Hardly && !block.has_room();
             let is_cached = match cached {
                 Cached::All => true,
+                // Reading it tells.
+                Cached::Some if is_near => false,
                 Cached::Some => self.reader.is_cached(block),
                 Cached::Hardly => false,
             };
-            match is_cached.then(|| block.mapped()).flatten() {
-                Some(bytes) => mapped.push((block, bytes)),
-                None => {
-                    if others.is_empty() {
-                        reserve(&mut others, blocks.len())?;
-                    }
-                    others.push(block);
-                }
+            if let Some(bytes) = is_cached.then(|| block.mapped()).flatten() {
+                mapped.push((block, bytes));
+                continue;
             }
+            let list = if is_near { &mut near } else { &mut others };
+            if list.is_empty() {
+                reserve(list, blocks.len())?;
+            }
+            list.push(block);
         }
         self.reads.mapped += mapped.len();
         for (index, (block, bytes)) in mapped.iter().enumerate() {
@@ -244,6 +253,7 @@ impl Reading<'_> {
         if !mapped.is_empty() {
             bound_mapped();
         }
+        self.read_near(&near, &mut others, &mut visit)?;
         let done = self.read_quick(&others, &mut visit)?;
         others.drain(..done);
         if others.len() >= MIN_FOR_RING && !self.is_short {
@@ -275,6 +285,35 @@ impl Reading<'_> {
             }
         }
         Ok(done)
+    }
+
+    /// Reads blocks that the page cache probably has, and that have no room in mappings. Adds those
+    /// to `others` for which a call would wait.
+    fn read_near<'b, 'a>(
+        &mut self,
+        blocks: &[&'b Block<'a>],
+        others: &mut Vec<&'b Block<'a>>,
+        visit: &mut impl FnMut(&Block<'a>, Option<&[u8]>) -> Result<()>,
+    ) -> Result<()> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        note_refused(blocks.len());
+        reserve(others, blocks.len())?;
+        let mut buffer = Vec::new();
+        for block in blocks {
+            buffer.clear();
+            reserve(&mut buffer, block.len)?;
+            buffer.resize(block.len, 0);
+            let part = block.file.part(block.offset, block.len);
+            if part.is_some_and(|part| part.read_at_once(&mut buffer)) {
+                self.reads.by_pread += 1;
+                visit(block, Some(&buffer))?;
+            } else {
+                others.push(block);
+            }
+        }
+        Ok(())
     }
 
     /// Reads blocks one after the other.

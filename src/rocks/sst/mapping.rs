@@ -5,9 +5,14 @@
 //! process's memory, though they are the page cache's. Once those of all mappings of the process
 //! are more than a quarter of the memory that the process may have, the mappings let go of their
 //! pages. These stay in the page cache.
+//!
+//! If files are much larger than that, most pages would be let go of before they are touched again.
+//! Then what was touched stays, and the rest is read by calls, which take less time. Now and then
+//! all mappings let go of their pages, so that those that are wanted by now get the room.
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -21,13 +26,23 @@ use crate::memory_limit::memory;
 const WINDOW: usize = 64 << 10;
 /// All mappings together may have one part in this many of the memory that the process may have.
 const MEMORY_PART: u64 = 4;
+/// Mappings let go of their pages once so many blocks a window had no room: then bringing in all
+/// windows anew is a small part of what is read.
+const TURN: usize = 64;
 /// The system is asked for so many pages at a time. Most blocks are on one or two.
 const PAGES: usize = 8;
 
+/// Mappings are crowded if the files have so many times the bytes that may be touched.
+const CROWDED: usize = 3;
+
+/// The bytes of all mapped files.
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
 /// All mappings of the process.
 static ALL: Mutex<Vec<Weak<Mapping>>> = Mutex::new(Vec::new());
 /// The windows that all of them have touched.
 static TOUCHED: AtomicUsize = AtomicUsize::new(0);
+/// The blocks that had no room since the mappings have last let go of all pages.
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
 
 /// A file in memory.
 pub(in crate::rocks) struct Mapping {
@@ -58,6 +73,7 @@ impl Mapping {
         let _ = map.advise(Advice::Random);
         let windows = (0..bytes.div_ceil(WINDOW * 64)).map(|_| AtomicU64::new(0)).collect();
         let mapping = Arc::new(Mapping { map, windows, touched: AtomicUsize::new(0) });
+        MAPPED.fetch_add(bytes, Ordering::Relaxed);
         let mut all = ALL.lock();
         all.retain(|one| one.strong_count() > 0);
         all.push(Arc::downgrade(&mapping));
@@ -93,14 +109,32 @@ impl Mapping {
         false
     }
 
-    /// The bytes from `at` on; None beyond the file's end when it was mapped. Reading them brings
-    /// in what the page cache does not have. So call this where [`Mapping::has`] says that it has
+    /// Whether these bytes were touched, or may be: the mappings of the process have room. False
+    /// beyond the file's end when it was mapped.
+    #[inline]
+    pub(in crate::rocks) fn has_room(&self, at: u64, len: usize) -> bool {
+        let Ok(at) = usize::try_from(at) else { return false };
+        let is_within = at.checked_add(len).is_some_and(|end| end <= self.map.len());
+        let is_touched = |window: usize| {
+            self.windows[window / 64].load(Ordering::Relaxed) & (1 << (window % 64)) != 0
+        };
+        is_within
+            && (!is_crowded()
+                || TOUCHED.load(Ordering::Relaxed) < most_windows()
+                || windows(at, len).all(is_touched))
+    }
+
+    /// The bytes from `at` on; None where [`Mapping::has_room`] is false. Reading them brings in
+    /// what the page cache does not have. So call this where [`Mapping::has`] says that it has
     /// them.
     #[inline]
     pub(in crate::rocks) fn bytes(&self, at: u64, len: usize) -> Option<&[u8]> {
+        if !self.has_room(at, len) {
+            return None;
+        }
         let at = usize::try_from(at).ok()?;
         let bytes = self.map.get(at..at.checked_add(len)?)?;
-        for window in at / WINDOW..=(at + len.max(1) - 1) / WINDOW {
+        for window in windows(at, len) {
             let (bits, bit) = (&self.windows[window / 64], 1 << (window % 64));
             if bits.load(Ordering::Relaxed) & bit == 0
                 && bits.fetch_or(bit, Ordering::Relaxed) & bit == 0
@@ -130,17 +164,70 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         TOUCHED.fetch_sub(*self.touched.get_mut(), Ordering::Relaxed);
+        MAPPED.fetch_sub(self.map.len(), Ordering::Relaxed);
     }
 }
 
-/// Has all mappings of the process let go of their pages if these are more than a quarter of the
-/// memory that the process may have: the machine's, or the smallest limit of its cgroups.
-pub(in crate::rocks) fn bound_mapped() {
-    static MOST: OnceLock<u64> = OnceLock::new();
+/// The windows that some bytes are in.
+fn windows(at: usize, len: usize) -> RangeInclusive<usize> {
+    at / WINDOW..=(at + len.max(1) - 1) / WINDOW
+}
+
+/// How many windows may be touched: a quarter of the memory that the process may have, which is the
+/// machine's, or the smallest limit of its cgroups.
+fn most_windows() -> usize {
+    #[cfg(test)]
+    if let Some(most) = test_room::most() {
+        return most;
+    }
+    static MOST: OnceLock<usize> = OnceLock::new();
     // Asked once, since the limit is read from files.
-    let most = *MOST.get_or_init(|| memory() / MEMORY_PART);
-    if TOUCHED.load(Ordering::Relaxed) as u64 * WINDOW as u64 > most {
+    *MOST.get_or_init(|| {
+        usize::try_from(memory() / MEMORY_PART / WINDOW as u64).unwrap_or(usize::MAX)
+    })
+}
+
+/// Whether the mapped files are much larger than what may be touched of them. Then a window that is
+/// touched anew will hardly be touched again before it is let go of.
+fn is_crowded() -> bool {
+    MAPPED.load(Ordering::Relaxed) / WINDOW / CROWDED > most_windows()
+}
+
+/// Has all mappings of the process let go of their pages if these are more than may be touched.
+pub(in crate::rocks) fn bound_mapped() {
+    if !is_crowded() && TOUCHED.load(Ordering::Relaxed) > most_windows() {
         forget_all();
+    }
+}
+
+/// Notes that so many blocks had no room in mappings. These let go of their pages now and then.
+pub(in crate::rocks) fn note_refused(blocks: usize) {
+    let refused = REFUSED.fetch_add(blocks, Ordering::Relaxed).saturating_add(blocks);
+    if refused > most_windows().saturating_mul(TURN) {
+        REFUSED.store(0, Ordering::Relaxed);
+        forget_all();
+    }
+}
+
+/// What a test's thread finds of room.
+#[cfg(test)]
+pub(in crate::rocks) mod test_room {
+    use std::cell::Cell;
+
+    thread_local! {
+        static MOST: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Runs `work`. This thread finds room for so many windows in all mappings.
+    pub(in crate::rocks) fn of<T>(windows: usize, work: impl FnOnce() -> T) -> T {
+        MOST.set(Some(windows));
+        let done = work();
+        MOST.set(None);
+        done
+    }
+
+    pub(super) fn most() -> Option<usize> {
+        MOST.get()
     }
 }
 

@@ -29,9 +29,9 @@ pub(crate) use damaged::{Entry, SstFile, Unreadable};
 pub(super) use deleted::{DeletedRange, DeletedRanges};
 pub(super) use filter::{Line, hash};
 pub(super) use lookup::{BlockPlace, InBlock, SstLookup};
-pub(super) use mapping::bound_mapped;
+pub(super) use mapping::{bound_mapped, note_refused};
 #[cfg(test)]
-pub(super) use mapping::forget_all;
+pub(super) use mapping::{forget_all, test_room};
 pub(super) use rows::Version;
 pub(super) use source::{FileRead, OpenFile, Passing};
 pub(super) use sst_rows::{Bounds, Refusal, SstRows};

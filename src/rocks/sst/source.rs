@@ -6,6 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+#[cfg(target_os = "linux")]
+use rustix::io::{ReadWriteFlags, preadv2};
+
 use super::block::{Handle, TRAILER, content};
 use super::mapping::Mapping;
 use crate::error::Error;
@@ -57,6 +60,22 @@ pub(in crate::rocks) struct FileRead<'a> {
     pub(in crate::rocks) file: &'a File,
     pub(in crate::rocks) offset: u64,
     pub(in crate::rocks) len: usize,
+}
+
+impl FileRead<'_> {
+    /// Fills `buffer`, which has `len` bytes, if the page cache has them. False where a call would
+    /// wait for the disk or fails, and where the system cannot tell.
+    #[cfg(target_os = "linux")]
+    pub(in crate::rocks) fn read_at_once(&self, buffer: &mut [u8]) -> bool {
+        let wanted = buffer.len();
+        let mut buffers = [io::IoSliceMut::new(buffer)];
+        preadv2(self.file, &mut buffers, self.offset, ReadWriteFlags::NOWAIT) == Ok(wanted)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(in crate::rocks) fn read_at_once(&self, _buffer: &mut [u8]) -> bool {
+        false
+    }
 }
 
 /// An open file, of which each read is a system call. A failing disk is an error, where reading a

@@ -8,7 +8,7 @@ use rustix::fs::{Advice, fadvise, fstatfs};
 use super::*;
 use crate::memory::shortage;
 use crate::rocks::block_reader::BlockReads;
-use crate::rocks::sst::{OpenFile, SstLookup, SstRows, forget_all};
+use crate::rocks::sst::{OpenFile, SstLookup, SstRows, forget_all, note_refused, test_room};
 
 /// Readers that may use different ways, each with its name.
 fn readers() -> Vec<(&'static str, BlockReader)> {
@@ -113,6 +113,45 @@ fn what_the_page_cache_has_is_read_from_mapped_files() {
     // All of them, after that.
     let reads = read(keys.len(), true);
     assert_eq!(reads.mapped, reads.all());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_has_no_room_in_mappings_is_read_by_calls() {
+    let (database, keys, values) = filled(49);
+    let files = files(&database).unwrap();
+    let reader = BlockReader::new(true, true);
+    let read = |windows| {
+        let (found, rest) = test_room::of(windows, || read_by(&reader, &files, &keys));
+        assert!(found == values && rest.refused.is_empty());
+        rest.reads
+    };
+    let reads = read(0);
+    assert!(reads.mapped == 0 && reads.by_pread > 0 && reads.by_io_uring == 0, "{reads:?}");
+    let all = read(usize::MAX);
+    assert_eq!(all.mapped, all.all());
+    // What was mapped serves further, though there is no room for more.
+    assert_eq!(read(0).mapped, all.mapped);
+    // After a while the room is given to what is wanted then. A test beside this may count, too.
+    let mut left = 1000;
+    while read(1).mapped == all.mapped {
+        left -= 1;
+        assert!(
+            left > 0
+                && test_room::of(1, || {
+                    note_refused(1);
+                    true
+                })
+        );
+    }
+    let path = &files.files[0].path;
+    if !is_in_memory_only(path) {
+        forget_all();
+        files.files.iter().for_each(|one| drop_pages(&one.path));
+        let reads = read(0);
+        assert_eq!(reads.mapped, 0);
+        assert!(!reader.makes_rings() || reads.by_io_uring > 0, "{reads:?}");
+    }
 }
 
 #[test]
