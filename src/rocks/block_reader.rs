@@ -16,7 +16,7 @@ use super::no_ring::{Left, Ring};
 use super::ring::{Left, Ring};
 use super::sst::{FileRead, SstLookup, bound_mapped, note_refused};
 use crate::error::Result;
-use crate::memory::{reserve, room_for};
+use crate::memory::{refill, reserve, room_for};
 use crate::prefetch::prefetch_bytes;
 
 /// The system is asked for all of so many blocks. Of more it is asked for a sample.
@@ -302,9 +302,7 @@ impl Reading<'_> {
         reserve(others, blocks.len())?;
         let mut buffer = Vec::new();
         for block in blocks {
-            buffer.clear();
-            reserve(&mut buffer, block.len)?;
-            buffer.resize(block.len, 0);
+            refill(&mut buffer, 0, block.len)?;
             let part = block.file.part(block.offset, block.len);
             if part.is_some_and(|part| part.read_at_once(&mut buffer)) {
                 self.reads.by_pread += 1;
@@ -378,8 +376,6 @@ fn are_whole(blocks: &[Block<'_>]) -> bool {
 /// # Errors
 /// `OUT_OF_MEMORY`. Then RocksDB must not be asked: without memory it ends the process.
 fn read_into(block: &Block<'_>, buffer: &mut Vec<u8>) -> Result<bool> {
-    buffer.clear();
-    reserve(buffer, block.len)?;
-    buffer.resize(block.len, 0);
+    refill(buffer, 0, block.len)?;
     Ok(block.file.source().read_at(buffer, block.offset).is_ok())
 }

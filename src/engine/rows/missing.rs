@@ -18,8 +18,7 @@ pub(super) struct Missing {
 }
 
 /// The missing keys from `from` on and before `before`. None: no bound on that side.
-#[derive(Default)]
-struct Range {
+struct KeyRange {
     from: Option<i64>,
     before: Option<i64>,
     /// Keys and their indexes, sorted.
@@ -37,7 +36,7 @@ impl Missing {
         pool.each(count, &mut ranges, |range| {
             for part in parts {
                 let keys = part.missing.iter().map(|&index| (part.keys[index as usize], index));
-                let Range { from, before, found } = range;
+                let KeyRange { from, before, found } = range;
                 reserve(found, part.missing.len())?;
                 found.extend(keys.filter(|(key, _)| is_between(*from, *key, *before)));
             }
@@ -59,8 +58,8 @@ fn is_between(from: Option<i64>, key: i64, before: Option<i64>) -> bool {
 }
 
 /// Ascending ranges, each with about the same number of the parts' missing keys.
-fn ranges(parts: &[Part], count: usize, wanted: usize) -> Result<Vec<Range>> {
-    let mut ranges: Vec<Range> = room_for(wanted)?;
+fn ranges(parts: &[Part], count: usize, wanted: usize) -> Result<Vec<KeyRange>> {
+    let mut ranges: Vec<KeyRange> = room_for(wanted)?;
     let mut from = None;
     if wanted > 1 {
         let step = (count / (wanted * SAMPLES)).max(1);
@@ -72,11 +71,11 @@ fn ranges(parts: &[Part], count: usize, wanted: usize) -> Result<Vec<Range>> {
         samples.sort_unstable();
         for number in 1..wanted {
             let before = samples.get(number * samples.len() / wanted).copied();
-            ranges.push(Range { from, before, found: Vec::new() });
+            ranges.push(KeyRange { from, before, found: Vec::new() });
             from = before;
         }
     }
-    ranges.push(Range { from, before: None, found: Vec::new() });
+    ranges.push(KeyRange { from, before: None, found: Vec::new() });
     Ok(ranges)
 }
 

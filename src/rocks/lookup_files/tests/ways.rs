@@ -127,7 +127,10 @@ fn what_has_no_room_in_mappings_is_read_by_calls() {
         rest.reads
     };
     let reads = read(0);
-    assert!(reads.mapped == 0 && reads.by_pread > 0 && reads.by_io_uring == 0, "{reads:?}");
+    assert!(reads.mapped == 0 && reads.all() > 0, "{reads:?}");
+    // Some file systems in memory do not tell whether a call would wait.
+    let path = &files.files[0].path;
+    assert!(is_in_memory_only(path) || reads.by_io_uring == 0, "{reads:?}");
     let all = read(usize::MAX);
     assert_eq!(all.mapped, all.all());
     // What was mapped serves further, though there is no room for more.
@@ -144,7 +147,6 @@ fn what_has_no_room_in_mappings_is_read_by_calls() {
                 })
         );
     }
-    let path = &files.files[0].path;
     if !is_in_memory_only(path) {
         forget_all();
         files.files.iter().for_each(|one| drop_pages(&one.path));

@@ -13,7 +13,7 @@ fn folder() -> PathBuf {
 const NAMES: [(&str, bool); 2] = [("one-level.sst", false), ("two-levels.sst", true)];
 
 #[test]
-#[ignore = "writes tests/golden/sst, with DAMO_WRITE_FIXTURES"]
+#[ignore = "writes tests/golden/sst, once a format: DAMO_WRITE_FIXTURES=1 and --ignored"]
 fn write_golden_files() {
     if std::env::var_os("DAMO_WRITE_FIXTURES").is_none() {
         return;
